@@ -1,0 +1,31 @@
+"""Variational autoencoders for scikit-learn: tables in, distributions out."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["CVAERegressor", "PredictiveDistribution", "VAETransformer", "__version__"]
+
+if TYPE_CHECKING:
+    from skvae._predictive import PredictiveDistribution
+    from skvae._regressor import CVAERegressor
+    from skvae._transformer import VAETransformer
+
+_HOMES = {
+    "CVAERegressor": "skvae._regressor",
+    "PredictiveDistribution": "skvae._predictive",
+    "VAETransformer": "skvae._transformer",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import an estimator when it is asked for, so that ``import skvae`` is fast."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'skvae' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

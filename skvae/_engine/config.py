@@ -1,0 +1,161 @@
+"""Settings of a model and of its training: frozen, checked when they are built."""
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+ACTIVATIONS = ("silu", "relu", "tanh", "gelu", "identity")
+EMBEDDINGS = (None, "periodic")
+OBJECTIVES = ("elbo", "iwae")
+SCHEDULES = ("linear", "cyclical", "constant")
+PRIORS = ("normal", "conditional")
+HEADS = ("gaussian", "bernoulli", "mixture")
+
+
+def check_number(
+    name: str,
+    value: object,
+    *,
+    integer: bool = False,
+    low: float = -math.inf,
+    high: float = math.inf,
+    low_open: bool = False,
+    high_open: bool = False,
+) -> None:
+    """Refuse ``value`` unless it is a finite number in the interval asked for."""
+    kind = "an integer" if integer else "a number"
+    left, right = "(" if low_open else "[", ")" if high_open else "]"
+    if math.isinf(low):
+        left = "("
+    if math.isinf(high):
+        right = ")"
+    expected = f"{name} must be {kind} in {left}{low:g}, {high:g}{right}"
+    wanted = Integral if integer else Real
+    if isinstance(value, bool) or not isinstance(value, wanted):
+        raise TypeError(f"{expected}; got {value!r} of type {type(value).__name__}.")
+    number = float(value)
+    too_low = number <= low if low_open else number < low
+    too_high = number >= high if high_open else number > high
+    if not math.isfinite(number) or too_low or too_high:
+        raise ValueError(f"{expected}; got {value!r}.")
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse ``value`` unless it is one of ``choices``."""
+    if not any(value is choice or value == choice for choice in choices):
+        raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Refuse ``value`` unless it is True or False."""
+    if value not in (True, False):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """One likelihood and the columns that it serves.
+
+    ``min_scale`` holds a floor of the standard deviation per column, in standardised
+    units; discrete heads ignore it.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    min_scale: tuple[float, ...] = ()
+    n_mixtures: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice("likelihood", self.name, HEADS)
+        check_number("n_mixtures", self.n_mixtures, integer=True, low=1)
+        for floor in self.min_scale:
+            check_number("min_scale", floor, low=0.0, low_open=True)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the shape of the weights."""
+
+    n_columns: int
+    n_conditions: int
+    heads: tuple[HeadConfig, ...]
+    n_components: int
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str = "silu"
+    numeric_embedding: str | None = None
+    n_estimators: int = 1
+    prior: str = "normal"
+
+    def __post_init__(self) -> None:
+        check_number("n_components", self.n_components, integer=True, low=1)
+        check_number("n_estimators", self.n_estimators, integer=True, low=1)
+        check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("numeric_embedding", self.numeric_embedding, EMBEDDINGS)
+        check_choice("prior", self.prior, PRIORS)
+        for size in self.hidden_layer_sizes:
+            check_number("hidden_layer_sizes", size, integer=True, low=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that training needs beside the model and the rows.
+
+    ``n_iter_no_change`` and ``tol`` stop a fit whose validation bound, in nats per
+    row, no longer rises. With ``max_iter=1`` and ``constant_rate`` it is one epoch of
+    ``partial_fit``.
+    """
+
+    objective: str = "elbo"
+    n_draws: int = 1
+    beta: float = 1.0
+    kl_warmup: float = 0.3
+    kl_schedule: str = "linear"
+    free_bits: float = 0.0
+    max_iter: int = 160
+    batch_size: int | str = "auto"
+    learning_rate_init: float = 3e-3
+    alpha: float = 1e-4
+    dropout: float = 0.0
+    early_stopping: bool = True
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 40
+    tol: float = 1e-3
+    constant_rate: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("objective", self.objective, OBJECTIVES)
+        check_choice("kl_schedule", self.kl_schedule, SCHEDULES)
+        check_flag("early_stopping", self.early_stopping)
+        check_number("n_draws", self.n_draws, integer=True, low=1)
+        check_number("max_iter", self.max_iter, integer=True, low=1)
+        check_number("n_iter_no_change", self.n_iter_no_change, integer=True, low=1)
+        check_number("beta", self.beta, low=0)
+        check_number("kl_warmup", self.kl_warmup, low=0, high=1)
+        check_number("free_bits", self.free_bits, low=0)
+        check_number(
+            "learning_rate_init", self.learning_rate_init, low=0, low_open=True
+        )
+        check_number("alpha", self.alpha, low=0)
+        check_number("tol", self.tol, low=0)
+        check_number("dropout", self.dropout, low=0, high=1, high_open=True)
+        fraction = self.validation_fraction
+        check_number(
+            "validation_fraction",
+            fraction,
+            low=0,
+            high=1,
+            low_open=True,
+            high_open=True,
+        )
+        if self.batch_size != "auto":
+            if isinstance(self.batch_size, str):
+                raise ValueError(
+                    "batch_size must be 'auto' or an integer >= 1; "
+                    f"got {self.batch_size!r}."
+                )
+            check_number("batch_size", self.batch_size, integer=True, low=1)
+        if self.free_bits > 0 and self.objective != "elbo":
+            raise ValueError(
+                "free_bits bounds the analytic KL of objective='elbo' and means "
+                f"nothing under objective={self.objective!r}: set free_bits=0."
+            )

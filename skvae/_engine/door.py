@@ -1,0 +1,344 @@
+"""The only crossing between numpy and torch: arrays in, arrays out.
+
+Tables come as float arrays of encoded cells in which ``NaN`` means missing. What was
+learned leaves as ``Learned``: arrays and plain dataclasses, nothing of torch.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+from torch import Generator, Tensor
+
+from skvae._engine import runtime, train
+from skvae._engine.config import ModelConfig, TrainConfig
+from skvae._engine.inference import Inference, expand_members
+from skvae._engine.model import Batch, LatentModel
+
+Array = NDArray[np.floating]
+
+# elements of the largest array of a chunk: 2**21 float64 are 16 MB
+CHUNK_ELEMENTS = 2**21
+# scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
+SMALLEST_PROBABILITY = 2.0**-31
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's state, kept for ``partial_fit`` and ``warm_start``."""
+
+    first: Array  # (E, P)
+    second: Array  # (E, P)
+    step: Array
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model in numpy."""
+
+    config: ModelConfig
+    weights: Array  # (E, P), float32
+    draws: Array  # (S, L), the fixed standard normal draws of inference
+    bound: Array  # (E,), validation bound of the kept weights, encoded units
+    kl: Array  # (E, L), nats, mean over the training rows
+    moments: Moments | None = None
+
+    @property
+    def best_member(self) -> int:
+        """The member with the highest validation bound."""
+        return int(np.argmax(np.nan_to_num(self.bound, nan=-np.inf)))
+
+
+@dataclass(frozen=True)
+class FitRecord:
+    """How a fit went, epoch by epoch (T) and member by member (E).
+
+    ``loss`` is the training objective and ``bound`` the importance-weighted bound on
+    held-out rows, both in nats per row of the encoded table.
+    """
+
+    loss: Array  # (T, E)
+    bound: Array  # (T, E)
+    kl: Array  # (T, E, L)
+    best_epoch: Array  # (E,), -1: the starting weights were never bettered
+    diverged: Array  # (E,), bool
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Encoded rows: x (N, D), condition c (N, C), weights (N,); NaN is missing."""
+
+    x: Array
+    c: Array
+    weight: Array
+
+    @classmethod
+    def of(
+        cls, x: Array, c: Array | None = None, weight: Array | None = None
+    ) -> "Encoded":
+        """Rows without a condition, or of equal weight, where these are left out."""
+        n = len(x)
+        return cls(
+            x,
+            np.empty((n, 0)) if c is None else c,
+            np.ones(n) if weight is None else weight,
+        )
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def normal_draws(n_samples: int, n_components: int, seed: int) -> Array:
+    """Map a scrambled Sobol set to standard normals: (n_samples, n_components).
+
+    Owen (1998), Scrambling Sobol' and Niederreiter-Xing points.
+    """
+    sobol = qmc.Sobol(n_components, scramble=True, rng=np.random.default_rng(seed))
+    uniform = sobol.random_base2(max(0, int(np.ceil(np.log2(n_samples)))))[:n_samples]
+    return norm.ppf(np.clip(uniform, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))
+
+
+def _split_missing(values: Array, like: Tensor) -> tuple[Tensor, Tensor]:
+    observed = ~np.isnan(values)
+    filled = np.where(observed, values, 0.0)
+    return torch.as_tensor(filled).to(like), torch.as_tensor(observed).to(like)
+
+
+def _rows(data: Encoded, like: Tensor) -> train.Rows:
+    weight = torch.as_tensor(data.weight / data.weight.mean()).to(like)
+    return train.Rows.pack(
+        *_split_missing(data.x, like), *_split_missing(data.c, like), weight
+    )
+
+
+def fit(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    data: Encoded,
+    valid: Encoded | None,
+    *,
+    n_samples: int,
+    seed: int,
+    device: str,
+    start: Learned | None = None,
+    keep_moments: bool = False,
+    on_epoch: Callable[[int, float], bool] | None = None,
+) -> tuple[Learned, FitRecord]:
+    """Train the members; begin at ``start`` where given.
+
+    ``valid`` gives validation rows instead of an internal split. ``on_epoch`` is
+    called with each epoch and its mean loss, and ends the fit by returning True.
+    """
+    where = runtime.resolve_device(device)
+    generator = Generator(where)
+    generator.manual_seed(seed)
+    like = torch.empty(0, device=where)
+    model = LatentModel(model_config, where, like.dtype)
+    n_members = model_config.n_estimators
+    rows = _rows(data, like)
+    n_valid = 0
+    if config.early_stopping and valid is None:
+        n_valid = max(1, round(config.validation_fraction * len(data)))
+    split = train.split_rows(len(data), n_valid, n_members, generator)
+    valid_rows = rows
+    if config.early_stopping and valid is not None:
+        valid_rows = _rows(valid, like)
+        index = torch.randperm(len(valid), generator=generator, device=where)
+        split = train.Split(split.train, index.expand(n_members, -1))
+    with runtime.threads_for(_product(model_config, config, split.train.shape[1])):
+        trained = train.fit_weights(
+            model,
+            rows,
+            split,
+            valid_rows,
+            config,
+            generator,
+            None if start is None else torch.as_tensor(start.weights).to(like),
+            _optimizer_state(start, like),
+            None
+            if on_epoch is None
+            else lambda i, loss: on_epoch(i, float(loss.mean())),
+        )
+    learned = Learned(
+        model_config,
+        _numpy(trained.weights),
+        normal_draws(n_samples, model_config.n_components, seed),
+        _numpy(trained.bound),
+        np.empty(0),
+        _moments(trained.optimizer) if keep_moments else None,
+    )
+    kl = Engine(learned, device).mean_kl(data)
+    history = trained.history
+    record = FitRecord(
+        _numpy(history.loss),
+        _numpy(history.bound),
+        _numpy(history.kl),
+        _numpy(history.best_epoch).astype(int),
+        _numpy(history.diverged).astype(bool),
+        history.stopped_early,
+    )
+    return replace(learned, kl=kl), record
+
+
+def _product(model: ModelConfig, config: TrainConfig, n_rows: int) -> float:
+    """Multiply-adds of the largest matrix product of a training step."""
+    batch = train.auto_batch_size(config.batch_size, n_rows) * config.n_draws
+    width = max(*model.hidden_layer_sizes, model.n_columns, model.n_conditions, 1)
+    return float(model.n_estimators * batch * width * width)
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _moments(state: train.OptimizerState) -> Moments:
+    return Moments(_numpy(state.first), _numpy(state.second), _numpy(state.step))
+
+
+def _optimizer_state(
+    start: Learned | None, like: Tensor
+) -> train.OptimizerState | None:
+    if start is None or start.moments is None:
+        return None
+    moments = start.moments
+    return train.OptimizerState(
+        torch.as_tensor(moments.first).to(like),
+        torch.as_tensor(moments.second).to(like),
+        torch.as_tensor(moments.step).to(like),
+    )
+
+
+class Engine:
+    """A trained model that answers questions about arrays, chunk by chunk.
+
+    Inference runs in float64 where the device has it, so that the size of a batch
+    shows in no digit that matters.
+    """
+
+    def __init__(self, learned: Learned, device: str) -> None:
+        where = runtime.resolve_device(device)
+        dtype = torch.float32 if where.type == "mps" else torch.float64
+        self.learned = learned
+        self.like = torch.empty(0, device=where, dtype=dtype)
+        self.model = LatentModel(learned.config, where, dtype)
+        self.inference = Inference(
+            self.model,
+            torch.as_tensor(learned.weights).to(self.like),
+            torch.as_tensor(learned.draws).to(self.like),
+        )
+        self.n_members = learned.config.n_estimators
+
+    def mean_kl(self, data: Encoded) -> Array:
+        """Weighted mean over rows of the KL in each dimension: (E, L)."""
+        kl = self._map(lambda batch: self.inference.kl(batch), data, 1, row_axis=1)
+        return np.average(kl, axis=1, weights=data.weight)
+
+    def posterior_mean(self, data: Encoded) -> Array:
+        """Posterior means of the best member: (N, L)."""
+        best = self.learned.best_member
+        return self._map(lambda b: self.inference.posterior(b).mean[best], data, 1)
+
+    def prior_mean(self, data: Encoded) -> Array:
+        """Prior means of the best member: (N, L)."""
+        best = self.learned.best_member
+        return self._map(lambda b: self.inference.prior(b).mean[best], data, 1)
+
+    def log_prob(self, data: Encoded) -> tuple[Array, Array]:
+        """Return log p(x | c) of observed cells (encoded units) and its error."""
+        both = self._map(
+            lambda batch: torch.stack(self.inference.log_prob(batch), dim=1), data
+        )
+        return both[:, 0], both[:, 1]
+
+    def log_prob_cells(self, data: Encoded) -> Array:
+        """Return the expected log p of each cell: (N, D), 0 where missing."""
+        return self._map(self.inference.log_prob_cells, data)
+
+    def conditional_mean(self, data: Encoded) -> Array:
+        """E[x | observed cells], every cell: (N, D)."""
+        return self._map(self.inference.conditional_mean, data)
+
+    def conditional_draws(self, data: Encoded, n_draws: int, seed: int) -> Array:
+        """Draws of every cell given the observed ones: (M, N, D)."""
+        generator = self._generator(seed)
+        return self._map(
+            lambda b: self.inference.conditional_draws(b, n_draws, generator),
+            data,
+            row_axis=1,
+        )
+
+    def decode_mean(self, z: Array, c: Array | None = None) -> Array:
+        """E[x | z, c] of the best member at latents (N, L): (N, D)."""
+        placeholder = np.full((len(z), self.learned.config.n_columns), np.nan)
+        data = Encoded.of(placeholder, c)
+        latents = torch.as_tensor(z).to(self.like)
+        best = self.learned.best_member
+        parts = [
+            self.inference.decode_mean(latents[rows], batch, best).cpu()
+            for rows, batch in self._chunks(data, 1)
+        ]
+        return torch.cat(parts).numpy()
+
+    def sample(self, n_rows: int, c: Array | None, n_draws: int, seed: int) -> Array:
+        """Fresh draws of x for each row of the condition: (M, N, D)."""
+        generator = self._generator(seed)
+        placeholder = np.full((n_rows, self.learned.config.n_columns), np.nan)
+        return self._map(
+            lambda batch: self.inference.sample(batch, n_draws, generator),
+            Encoded.of(placeholder, c),
+            n_draws,
+            row_axis=1,
+        )
+
+    def mixture(self, c: Array) -> tuple[Array, Array, Array]:
+        """p(x | c) as mixtures: weights, means, scales of shape (N, E·S, D, K)."""
+        placeholder = np.full((len(c), self.learned.config.n_columns), np.nan)
+        stacked = self._map(
+            lambda batch: torch.stack(
+                [
+                    (parts := self.inference.mixture(batch)).log_weight.exp(),
+                    parts.mean,
+                    parts.scale,
+                ]
+            ),
+            Encoded.of(placeholder, c),
+            row_axis=1,
+        )
+        return stacked[0], stacked[1], stacked[2]
+
+    def _generator(self, seed: int) -> Generator:
+        generator = Generator(self.like.device)
+        generator.manual_seed(seed)
+        return generator
+
+    def _chunks(self, data: Encoded, n_draws: int) -> Iterator[tuple[slice, Batch]]:
+        """Row slices whose activations stay within the memory of a chunk."""
+        config = self.learned.config
+        outputs = sum(head.n_outputs for head in self.model.heads)
+        width = max(*config.hidden_layer_sizes, outputs, 1)
+        size = max(1, CHUNK_ELEMENTS // (self.n_members * n_draws * width))
+        for begin in range(0, len(data), size):
+            rows = slice(begin, begin + size)
+            x, x_observed = _split_missing(data.x[rows], self.like)
+            c, c_observed = _split_missing(data.c[rows], self.like)
+            weight = torch.as_tensor(data.weight[rows]).to(self.like)
+            fields = (x, x_observed, c, c_observed, weight)
+            batch = Batch(*(field.unsqueeze(0) for field in fields))
+            yield rows, expand_members(batch, self.n_members)
+
+    @torch.no_grad()
+    def _map(
+        self,
+        question: Callable[[Batch], Tensor],
+        data: Encoded,
+        n_draws: int | None = None,
+        row_axis: int = 0,
+    ) -> Array:
+        """Answers of all chunks, joined along the axis of the rows."""
+        draws = len(self.learned.draws) if n_draws is None else n_draws
+        parts = [question(batch).cpu() for _, batch in self._chunks(data, draws)]
+        return torch.cat(parts, dim=row_axis).numpy()

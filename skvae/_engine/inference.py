@@ -1,0 +1,165 @@
+"""Gradient-free questions to trained members about one chunk of rows.
+
+Draws of z come from a fixed set ``draws`` (S, L) of standard normals, the same for
+every row, so an answer depends on its row alone. The members form an equal mixture.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor
+
+from skvae._engine.distributions import Gaussian
+from skvae._engine.likelihoods import GaussianMixtureHead, Mixture
+from skvae._engine.model import Batch, LatentModel
+from skvae._engine.networks import Views
+from skvae._engine.objectives import log_mean_exp
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Posterior draws of some rows and what they weigh; fields (E, S, N, ...)."""
+
+    log_weights: Tensor  # (E, S, N)
+    outputs: Tensor  # (E, S, N, R), raw outputs of the heads
+    cells: Tensor  # (E, S, N, D), log p(x | z, c), 0 where missing
+
+    def flat_weights(self) -> Tensor:
+        """Self-normalised weights over members and draws: (E·S, N)."""
+        return self.log_weights.flatten(0, 1).softmax(0)
+
+
+class Inference:
+    """A model with its weights; each method answers for one batch of rows."""
+
+    def __init__(self, model: LatentModel, weights: Tensor, draws: Tensor) -> None:
+        self.model = model
+        self.w: Views = model.layout.views(weights)
+        self.draws = draws[None, :, None, :]  # (1, S, 1, L)
+        self.n_members = weights.shape[0]
+
+    def posterior(self, batch: Batch) -> Gaussian:
+        """q(z | x, c): (E, N, L)."""
+        features = self.model.features(self.w, batch)
+        return self.model.posterior(self.w, batch, features)
+
+    def prior(self, batch: Batch) -> Gaussian:
+        """p(z | c), one row per row of ``batch``: (E, N, L)."""
+        features = self.model.features(self.w, batch)
+        prior = self.model.prior(self.w, features)
+        shape = (*batch.weight.shape, prior.mean.shape[-1])
+        return Gaussian(prior.mean.expand(shape), prior.log_var.expand(shape))
+
+    def kl(self, batch: Batch) -> Tensor:
+        """KL(q || p) in each dimension, in nats: (E, N, L)."""
+        return self.posterior(batch).kl(self.prior(batch))
+
+    def importance(self, batch: Batch) -> Importance:
+        """Draws of the posterior, weighted. Burda et al. (2016), sec. 3."""
+        features = self.model.features(self.w, batch)
+        posterior = self.model.posterior(self.w, batch, features)
+        prior = self.model.prior(self.w, features)
+        z = posterior.at(self.draws)
+        outputs = self.model.decode(self.w, z, features)
+        cells = self.model.log_prob_cells(outputs, batch)
+        log_weights = cells.sum(-1) + prior.log_prob(z) - posterior.log_prob(z)
+        return Importance(log_weights, outputs, cells)
+
+    def log_prob(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return log p(x | c) of the observed cells and its standard error: 2 of (N,).
+
+        The error is that of independent draws (delta method); the fixed set of draws
+        is more even than that, so it errs on the large side.
+        """
+        log_weights = self.importance(batch).log_weights  # (E, S, N)
+        n_draws = log_weights.shape[1]
+        log_prob = log_mean_exp(log_weights.flatten(0, 1), 0)
+        relative = (log_weights - log_prob).exp()  # mean 1 over (E, S)
+        if n_draws == 1:
+            return log_prob, torch.full_like(log_prob, torch.nan)
+        variance = relative.var(dim=1) / n_draws  # (E, N)
+        return log_prob, variance.sum(0).sqrt() / self.n_members
+
+    def log_prob_cells(self, batch: Batch) -> Tensor:
+        """E[log p(x_d | z, c)] under p(z | x, c): (N, D), 0 where missing."""
+        importance = self.importance(batch)
+        weights = importance.flat_weights().unsqueeze(-1)  # (E·S, N, 1)
+        return (weights * importance.cells.flatten(0, 1)).sum(0)
+
+    def conditional_mean(self, batch: Batch) -> Tensor:
+        """E[x | observed cells], all cells: (N, D).
+
+        The self-normalised average of decoder means, not of draws. Mattei & Frellsen
+        (2019), eq. 12.
+        """
+        importance = self.importance(batch)
+        weights = importance.flat_weights().unsqueeze(-1)  # (E·S, N, 1)
+        means = self.model.mean_cells(importance.outputs).flatten(0, 1)
+        return (weights * means).sum(0)
+
+    def conditional_draws(
+        self, batch: Batch, n_draws: int, generator: Generator
+    ) -> Tensor:
+        """Draws of all cells given the observed ones: (M, N, D).
+
+        Sampling-importance-resampling of z, then p(x | z). Mattei & Frellsen (2019),
+        sec. 4.2.
+        """
+        importance = self.importance(batch)
+        weights = importance.flat_weights().T.contiguous()  # (N, E·S)
+        pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
+        outputs = importance.outputs.flatten(0, 1)  # (E·S, N, R)
+        rows = torch.arange(outputs.shape[1], device=outputs.device)
+        picked = outputs[pick.T, rows]  # (M, N, R)
+        return self.model.sample_cells(picked, generator)
+
+    def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
+        """E[x | z, c] of one member at given latents (N, L): (N, D)."""
+        features = self.model.features(self.w, batch)
+        latents = z.expand(self.n_members, 1, *z.shape)
+        outputs = self.model.decode(self.w, latents, features)
+        return self.model.mean_cells(outputs)[member, 0]
+
+    def sample(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
+        """Fresh draws of x given c, a member at random for each: (M, N, D)."""
+        features = self.model.features(self.w, batch)
+        prior = self.prior(batch)
+        _, n_rows, n_latent = prior.mean.shape
+        noise = torch.randn(
+            (1, n_draws, n_rows, n_latent),
+            generator=generator,
+            device=generator.device,
+            dtype=prior.mean.dtype,
+        )
+        outputs = self.model.decode(self.w, prior.at(noise), features)
+        member = torch.randint(
+            self.n_members,
+            (1, n_draws, n_rows, 1),
+            generator=generator,
+            device=generator.device,
+        )
+        index = member.expand(1, n_draws, n_rows, outputs.shape[-1])
+        return self.model.sample_cells(outputs.gather(0, index).squeeze(0), generator)
+
+    def mixture(self, batch: Batch) -> Mixture:
+        """p(x | c) at the fixed prior draws: fields (N, E·S, D, K).
+
+        Every head must be a Gaussian mixture.
+        """
+        features = self.model.features(self.w, batch)
+        z = self.prior(batch).at(self.draws)
+        outputs = self.model.decode(self.w, z, features).flatten(0, 1)  # (E·S, N, R)
+        (head,) = self.model.heads
+        assert isinstance(head.likelihood, GaussianMixtureHead)
+        parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, D, K)
+        fields = (parts.log_weight, parts.mean, parts.scale)
+        return Mixture(*(field.transpose(0, 1) for field in fields))
+
+
+def expand_members(batch: Batch, n_members: int) -> Batch:
+    """Give every member the same rows: fields (1, N, ·) to (E, N, ·)."""
+    fields = {
+        name: value.expand(n_members, *value.shape[1:])
+        for name, value in vars(batch).items()
+    }
+    return replace(batch, **fields)

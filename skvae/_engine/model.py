@@ -1,0 +1,181 @@
+"""One latent-variable model: prior, posterior, decoder and heads over shared weights.
+
+z ~ p(z | c), x ~ p(x | z, c), q(z | x, c). Without a condition it is a VAE; with the
+features as condition and the target as x it is a conditional VAE.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from skvae._engine import likelihoods
+from skvae._engine.config import HeadConfig, ModelConfig
+from skvae._engine.distributions import Gaussian
+from skvae._engine.networks import MLP, Inputs, Layout, Noise, Views
+from skvae._engine.objectives import Terms
+from skvae._engine.priors import Prior, PriorNet, StandardNormal, gaussian_from
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows: x (E, N, D), condition c (E, N, C), both with 1 where observed."""
+
+    x: Tensor
+    x_observed: Tensor
+    c: Tensor
+    c_observed: Tensor
+    weight: Tensor  # (E, N)
+
+
+class Head:
+    """A likelihood, the columns it serves and its slice of the decoder's outputs."""
+
+    def __init__(
+        self, config: HeadConfig, start: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.likelihood = likelihoods.build(config, device, dtype)
+        self.columns = torch.tensor(config.columns, device=device)
+        self.start = start
+        self.n_outputs = len(config.columns) * self.likelihood.n_params
+
+    def raw(self, outputs: Tensor) -> Tensor:
+        """Cut the part of this head from (..., R): (..., d, n_params)."""
+        part = outputs[..., self.start : self.start + self.n_outputs]
+        return part.unflatten(-1, (len(self.columns), -1))
+
+
+class LatentModel:
+    """The composition; holds no weights: every method takes views of (E, P)."""
+
+    def __init__(
+        self, config: ModelConfig, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.config = config
+        self.layout = layout = Layout()
+        self.heads: list[Head] = []
+        n_outputs = 0
+        for head_config in config.heads:
+            self.heads.append(Head(head_config, n_outputs, device, dtype))
+            n_outputs += self.heads[-1].n_outputs
+        order = torch.cat([head.columns for head in self.heads])
+        # None: the heads, side by side, are already in the order of the columns
+        in_order = bool((order == torch.arange(len(order), device=device)).all())
+        self.column_order = None if in_order else order.argsort()
+
+        hidden, activation = config.hidden_layer_sizes, config.activation
+        conditional = config.n_conditions > 0
+        self.condition = (
+            Inputs(layout, config.n_conditions, config.numeric_embedding)
+            if conditional
+            else None
+        )
+        # the embedding is for features: the table itself, or the condition
+        self.inputs = Inputs(
+            layout, config.n_columns, None if conditional else config.numeric_embedding
+        )
+        widths = [self.condition.width] if self.condition else []
+        zeros = [self.condition.indicators] if self.condition else []
+        n_latent = config.n_components
+        self.prior_net: Prior = (
+            PriorNet(layout, config, widths[0], zeros[0])
+            if config.prior == "conditional"
+            else StandardNormal(n_latent)
+        )
+        self.encoder = MLP(
+            layout,
+            [self.inputs.width, *widths],
+            hidden,
+            2 * n_latent,
+            activation,
+            gain=0.1,
+            zero_inputs=[self.inputs.indicators, *zeros],
+        )
+        self.decoder = MLP(
+            layout,
+            [n_latent, *widths],
+            hidden,
+            n_outputs,
+            activation,
+            gain=0.1,
+            zero_inputs=[None, *zeros],
+        )
+
+    def features(self, w: Views, batch: Batch) -> list[Tensor]:
+        """Turn the condition into network input: [(E, N, F)], or [] without one."""
+        if self.condition is None:
+            return []
+        return [self.condition(w, batch.c, batch.c_observed)]
+
+    def prior(
+        self, w: Views, features: list[Tensor], noise: Noise | None = None
+    ) -> Gaussian:
+        """p(z | c)."""
+        return self.prior_net(w, features, noise)
+
+    def posterior(
+        self,
+        w: Views,
+        batch: Batch,
+        features: list[Tensor],
+        noise: Noise | None = None,
+    ) -> Gaussian:
+        """q(z | x, c), from the observed cells of x."""
+        inputs = self.inputs(w, batch.x, batch.x_observed)
+        return gaussian_from(self.encoder(w, [inputs, *features], noise))
+
+    def decode(
+        self,
+        w: Views,
+        z: Tensor,
+        features: list[Tensor],
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Map z (E, S, N, L) to the raw outputs of the heads (E, S, N, R)."""
+        return self.decoder(w, [z, *features], noise)
+
+    def log_prob_cells(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return log p(x | z, c) of each cell, 0 where missing: (E, S, N, D)."""
+        x, observed = batch.x.unsqueeze(1), batch.x_observed.unsqueeze(1)
+        parts = [
+            head.likelihood.log_prob(head.raw(outputs), self._columns(head, x))
+            for head in self.heads
+        ]
+        return self._assemble(parts) * observed
+
+    def mean_cells(self, outputs: Tensor) -> Tensor:
+        """E[x | z, c] of each cell: (E, S, N, D)."""
+        return self._assemble(
+            [head.likelihood.mean(head.raw(outputs)) for head in self.heads]
+        )
+
+    def sample_cells(self, outputs: Tensor, generator: Generator) -> Tensor:
+        """Draw x ~ p(x | z, c): (E, S, N, D)."""
+        return self._assemble(
+            [
+                head.likelihood.sample(head.raw(outputs), generator)
+                for head in self.heads
+            ]
+        )
+
+    def terms(
+        self, w: Views, batch: Batch, draws: Tensor, noise: Noise | None = None
+    ) -> Terms:
+        """Terms of the bound at the posterior's image of ``draws`` (·, S, ·, L)."""
+        features = self.features(w, batch)
+        posterior = self.posterior(w, batch, features, noise)
+        z = posterior.at(draws)
+        outputs = self.decode(w, z, features, noise)
+        log_lik = self.log_prob_cells(outputs, batch).sum(-1)
+        return Terms(log_lik, z, posterior, self.prior(w, features, noise))
+
+    def _columns(self, head: Head, x: Tensor) -> Tensor:
+        if self.column_order is None and len(self.heads) == 1:
+            return x
+        return x.index_select(-1, head.columns)
+
+    def _assemble(self, parts: list[Tensor]) -> Tensor:
+        cells = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if self.column_order is None:
+            return cells
+        return cells.index_select(-1, self.column_order)

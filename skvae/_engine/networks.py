@@ -1,0 +1,257 @@
+"""Layers over members: (E, N, in) to (E, N, out), weights taken from one flat matrix.
+
+A layer registers the shapes it needs in a ``Layout`` when it is built and reads its
+views of the (E, P) matrix when it is called, so it holds no tensor of its own.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+Views = Sequence[Tensor]
+Initializer = Callable[[Tensor, Generator], None]  # fills one (E, *shape) block
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "relu": functional.relu,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "identity": lambda h: h,
+}
+
+
+class Layout:
+    """Where each parameter lies in a row of the (E, P) matrix, and how it starts."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.initializers: list[Initializer] = []
+        self.decays: list[bool] = []
+
+    def add(
+        self, shape: tuple[int, ...], initializer: Initializer, decays: bool = False
+    ) -> int:
+        """Register a parameter; ``decays`` if weight decay applies. Return its slot."""
+        self.shapes.append(shape)
+        self.initializers.append(initializer)
+        self.decays.append(decays)
+        return len(self.shapes) - 1
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of scalars of each parameter."""
+        return [math.prod(shape) for shape in self.shapes]
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """Cut (E, P) into one (E, *shape) view per parameter."""
+        blocks = flat.split(self.sizes, dim=1)
+        return [
+            block.view(flat.shape[0], *shape)
+            for block, shape in zip(blocks, self.shapes, strict=True)
+        ]
+
+    def initial(self, n_members: int, generator: Generator) -> Tensor:
+        """Draw starting weights (E, P)."""
+        flat = torch.zeros(n_members, sum(self.sizes), device=generator.device)
+        for view, fill in zip(self.views(flat), self.initializers, strict=True):
+            fill(view, generator)
+        return flat
+
+    def decay_mask(self) -> Tensor:
+        """(P,): 1 where weight decay applies (matrices), 0 elsewhere."""
+        pairs = zip(self.sizes, self.decays, strict=True)
+        return torch.cat([torch.full((size,), float(decays)) for size, decays in pairs])
+
+
+def uniform_init(bound: float) -> Initializer:
+    """Draw uniformly from (-bound, bound)."""
+
+    def fill(view: Tensor, generator: Generator) -> None:
+        view.uniform_(-bound, bound, generator=generator)
+
+    return fill
+
+
+def normal_init(std: float) -> Initializer:
+    """Draw from a normal with standard deviation ``std``."""
+
+    def fill(view: Tensor, generator: Generator) -> None:
+        view.normal_(0.0, std, generator=generator)
+
+    return fill
+
+
+class Noise:
+    """The chance of one training step: normal draws and dropout masks."""
+
+    def __init__(self, generator: Generator, dropout: float = 0.0) -> None:
+        self.generator = generator
+        # eight masks a random word: a fifth of the time of bernoulli_ on a CPU; the
+        # rate is rounded to 1/256
+        self.dropped = min(round(dropout * 256), 255)
+        self.scale = 256 / (256 - self.dropped)
+
+    def dropout(self, h: Tensor) -> Tensor:
+        """Zero units of ``h`` at the dropout rate and rescale the rest."""
+        if self.dropped == 0:
+            return h
+        n = h.numel()
+        words = torch.empty((n + 7) // 8, dtype=torch.int64, device=h.device)
+        words.random_(-(2**63), None, generator=self.generator)
+        kept = words.view(torch.uint8)[:n].view(h.shape) >= self.dropped
+        return h * kept.to(h.dtype).mul_(self.scale)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normals."""
+        device = self.generator.device
+        return torch.randn(shape, generator=self.generator, device=device)
+
+
+class Linear:
+    """h W + b per member; ``gain`` scales the starting weights.
+
+    ``zero_inputs`` start with weight 0: an input that is 0 throughout training (the
+    missing indicator of a column that is never missing) then never has an effect.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        n_in: int,
+        n_out: int,
+        gain: float = 1.0,
+        bias: bool = True,
+        zero_inputs: slice | None = None,
+    ) -> None:
+        bound = gain / math.sqrt(max(n_in, 1))
+
+        def fill(view: Tensor, generator: Generator) -> None:
+            uniform_init(bound)(view, generator)
+            if zero_inputs is not None:
+                view[:, zero_inputs] = 0.0
+
+        self.weight = layout.add((n_in, n_out), fill, decays=True)
+        self.bias = layout.add((1, n_out), uniform_init(bound)) if bias else None
+
+    def __call__(self, w: Views, h: Tensor) -> Tensor:
+        """(E, N, in) to (E, N, out)."""
+        if self.bias is None:
+            return torch.bmm(h, w[self.weight])
+        return torch.baddbmm(w[self.bias], h, w[self.weight])
+
+
+class PeriodicEmbedding:
+    """Sines and cosines of learned frequencies, a linear layer a column, ReLU.
+
+    "PLR" of Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        n_columns: int,
+        n_frequencies: int = 16,
+        n_outputs: int = 8,
+        frequency_scale: float = 0.3,
+    ) -> None:
+        self.width = n_columns * n_outputs
+        bound = 1.0 / math.sqrt(2 * n_frequencies)
+        self.frequencies = layout.add(
+            (n_columns, 1, n_frequencies), normal_init(frequency_scale)
+        )
+        self.weight = layout.add(
+            (n_columns, 2 * n_frequencies, n_outputs), uniform_init(bound), decays=True
+        )
+        self.bias = layout.add((n_columns, 1, n_outputs), uniform_init(bound))
+
+    def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
+        """(E, N, D) to (E, N, D·out); the block of a missing cell is 0."""
+        n_members, n_rows, n_columns = values.shape
+        columns = values.mT.unsqueeze(-1)  # (E, D, N, 1)
+        angles = columns * (2 * math.pi * w[self.frequencies])  # (E, D, N, F)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (E, D, N, 2F)
+        out = torch.baddbmm(
+            w[self.bias].flatten(0, 1),
+            waves.flatten(0, 1),
+            w[self.weight].flatten(0, 1),
+        )  # (E·D, N, out)
+        out = functional.relu(out).view(n_members, n_columns, n_rows, -1)
+        out = out * observed.mT.unsqueeze(-1)
+        return out.transpose(1, 2).reshape(n_members, n_rows, self.width)
+
+
+class Inputs:
+    """A table with holes as network input: values, missing indicators, embedding."""
+
+    def __init__(self, layout: Layout, n_columns: int, embedding: str | None) -> None:
+        self.embedding = (
+            PeriodicEmbedding(layout, n_columns) if embedding == "periodic" else None
+        )
+        extra = self.embedding.width if self.embedding else 0
+        self.width = 2 * n_columns + extra
+        self.indicators = slice(n_columns, 2 * n_columns)
+
+    def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
+        """(E, N, D) values and 0/1 observed to (E, N, width)."""
+        parts = [values * observed, 1.0 - observed]
+        if self.embedding is not None:
+            parts.append(self.embedding(w, values, observed))
+        return torch.cat(parts, dim=-1)
+
+
+class MLP:
+    """Hidden layers over one or more inputs whose first projections are summed.
+
+    Inputs may differ in their number of draws: ``project`` each, broadcast, then call.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        n_inputs: Sequence[int],
+        hidden: Sequence[int],
+        n_out: int,
+        activation: str,
+        gain: float = 1.0,
+        zero_inputs: Sequence[slice | None] | None = None,
+    ) -> None:
+        widths = [*hidden, n_out]
+        zeros = zero_inputs or [None] * len(n_inputs)
+        first = (widths[0], gain if len(widths) == 1 else 1.0)
+        self.first = [
+            Linear(layout, n, *first, bias=i == 0, zero_inputs=zero)
+            for i, (n, zero) in enumerate(zip(n_inputs, zeros, strict=True))
+        ]
+        gains = [1.0] * (len(widths) - 2) + [gain]
+        self.rest = [
+            Linear(layout, a, b, g)
+            for a, b, g in zip(widths[:-1], widths[1:], gains, strict=False)
+        ]
+        self.activation = ACTIVATIONS[activation]
+
+    def __call__(
+        self, w: Views, inputs: Sequence[Tensor], noise: Noise | None
+    ) -> Tensor:
+        """Each input (E, N, in), or (E, S, N, in), to (E, [S,] N, out)."""
+        projected = [
+            layer(w, h) if h.dim() == 3 else _over_draws(layer, w, h)
+            for layer, h in zip(self.first, inputs, strict=True)
+        ]
+        n_draws = max((h.shape[1] for h in projected if h.dim() == 4), default=0)
+        if n_draws:
+            projected = [h.unsqueeze(1) if h.dim() == 3 else h for h in projected]
+        h = sum(projected[1:], start=projected[0])
+        lead = h.shape[:-1]
+        h = h.flatten(1, -2)  # (E, S·N, H)
+        for layer in self.rest:
+            h = self.activation(h)
+            h = layer(w, noise.dropout(h) if noise else h)
+        return h.view(*lead, h.shape[-1])
+
+
+def _over_draws(layer: Linear, w: Views, h: Tensor) -> Tensor:
+    """Apply ``layer`` to (E, S, N, in)."""
+    return layer(w, h.flatten(1, 2)).view(*h.shape[:3], -1)

@@ -1,0 +1,360 @@
+"""The one training loop: every member at once, from rows to weights and a history."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from skvae._engine import objectives, runtime, schedules
+from skvae._engine.config import TrainConfig
+from skvae._engine.model import Batch, LatentModel
+from skvae._engine.networks import Noise
+
+MAX_GRADIENT_NORM = 5.0
+BATCHES_PER_EPOCH = 16  # batch_size="auto" aims at n / 16 rows, within the bounds below
+SMALLEST_BATCH, LARGEST_BATCH = 32, 512
+VALIDATION_DRAWS = 8
+MONITORED_ROWS = 2048  # at most so many rows are evaluated after each epoch
+DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weights
+SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table on the device, its parts side by side so that a batch is one gather."""
+
+    packed: Tensor  # (N, 2D + 2C + 1)
+    n_columns: int
+    n_conditions: int
+
+    @classmethod
+    def pack(
+        cls,
+        x: Tensor,
+        x_observed: Tensor,
+        c: Tensor,
+        c_observed: Tensor,
+        weight: Tensor,
+    ) -> "Rows":
+        """Columns of x (N, D), condition (N, C) and weights (N,) as one tensor."""
+        packed = torch.cat([x, x_observed, c, c_observed, weight.unsqueeze(1)], dim=1)
+        return cls(packed, x.shape[1], c.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def take(self, index: Tensor) -> Batch:
+        """Rows ``index`` (E, N) of each member."""
+        d, k = self.n_columns, self.n_conditions
+        parts = self.packed[index].split([d, d, k, k, 1], dim=-1)
+        x, x_observed, c, c_observed, weight = parts
+        return Batch(x, x_observed, c, c_observed, weight.squeeze(-1))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of each member, (E, n_train) and (E, n_valid); disjoint."""
+
+    train: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in each epoch (T) to each member (E); losses in nats per row."""
+
+    loss: Tensor  # (T, E), training objective
+    bound: (
+        Tensor  # (T, E), importance-weighted bound on monitored rows, higher is better
+    )
+    kl: Tensor  # (T, E, L), of the monitored rows
+    best_epoch: Tensor  # (E,), -1: no epoch was better than the starting weights
+    diverged: Tensor  # (E,)
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """Moments of Adam, so that training can go on: (E, P), (E, P), and the step."""
+
+    first: Tensor
+    second: Tensor
+    step: Tensor
+
+
+def split_rows(
+    n_rows: int, n_valid: int, n_members: int, generator: Generator
+) -> Split:
+    """Random split; the members' validation rows are disjoint while rows last."""
+    device = generator.device
+    order = torch.randperm(n_rows, generator=generator, device=device)
+    shift = torch.arange(n_members, device=device).unsqueeze(1) * n_valid
+    place = (torch.arange(n_rows, device=device) + shift) % n_rows
+    index = order[place]  # (E, N)
+    return Split(index[:, n_valid:], index[:, :n_valid])
+
+
+def auto_batch_size(batch_size: int | str, n_rows: int) -> int:
+    """Rows in a batch, never more than there are."""
+    if isinstance(batch_size, str):
+        wanted = n_rows // BATCHES_PER_EPOCH
+        batch_size = min(max(wanted, SMALLEST_BATCH), LARGEST_BATCH)
+    return min(batch_size, n_rows)
+
+
+class Step:
+    """One optimisation step of all members; touches only tensors on the device."""
+
+    def __init__(
+        self,
+        model: LatentModel,
+        rows: Rows,
+        config: TrainConfig,
+        weights: Tensor,
+        schedule: tuple[Tensor, Tensor],
+        batch_size: int,
+        generator: Generator,
+    ) -> None:
+        n_members, device = weights.shape[0], weights.device
+        self.model, self.rows, self.config = model, rows, config
+        self.objective = objectives.build(config)
+        self.noise = Noise(generator, config.dropout)
+        self.weights = weights.clone().requires_grad_()
+        self.decay = config.alpha * model.layout.decay_mask().to(device)  # (P,)
+        self.rates, self.betas = (table.to(device) for table in schedule)
+        self.count = torch.zeros(1, dtype=torch.long, device=device)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
+        self.within_batch = torch.arange(batch_size, device=device)
+        self.order = torch.zeros(n_members, 0, dtype=torch.long, device=device)
+        self.loss_sum = torch.zeros(n_members, device=device)
+        self.rate = self.rates[:1].clone().squeeze(0)
+        self.optimizer = torch.optim.Adam(
+            [self.weights], lr=self.rate, fused=True, capturable=weights.is_cuda
+        )
+        self.weights.grad = torch.zeros_like(self.weights)
+
+    def __call__(self) -> None:
+        """Gather, bound, gradient, update."""
+        index = self.order.index_select(1, self.position + self.within_batch)
+        batch = self.rows.take(index)  # (E, B, ·)
+        n_members, n_rows = index.shape
+        draws = self.noise.normal(
+            n_members, self.config.n_draws, n_rows, self.model.config.n_components
+        )
+        beta = self.betas.index_select(0, self.count)
+        views = self.model.layout.views(self.weights)
+        terms = self.model.terms(views, batch, draws, self.noise)
+        loss = self.objective(terms, beta, batch.weight)  # (E,)
+        (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
+        self._update(gradient)
+        self.loss_sum += loss.detach()
+        self.position += len(self.within_batch)
+        self.count += 1
+
+    @torch.no_grad()
+    def _update(self, gradient: Tensor) -> None:
+        """Clip per member, decay matrices, Adam: Loshchilov & Hutter (2019), alg. 2."""
+        # where the gradient overflowed there is no step to take
+        gradient = gradient.nan_to_num_(0.0, 0.0, 0.0)
+        norm = gradient.norm(dim=1, keepdim=True)  # (E, 1)
+        factor = (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
+        torch.mul(gradient, factor, out=self.weights.grad)
+        self.rate.copy_(self.rates.index_select(0, self.count).squeeze(0))
+        self.weights.mul_(1.0 - self.rate * self.decay)
+        self.optimizer.step()
+
+    def start_epoch(self, order: Tensor) -> None:
+        """Lay out an epoch's rows (E, n) and reset its counters."""
+        if self.order.shape == order.shape:
+            self.order.copy_(order)
+        else:
+            self.order = order.clone()
+        self.position.zero_()
+        self.loss_sum.zero_()
+
+    def state(self) -> list[Tensor]:
+        """All tensors that a step changes."""
+        moments = [
+            value
+            for value in self.optimizer.state[self.weights].values()
+            if isinstance(value, Tensor)
+        ]
+        return [self.weights, self.count, self.position, self.loss_sum, *moments]
+
+    def prepare(self, start: OptimizerState | None) -> None:
+        """Create the moments of Adam, at zero or where an earlier fit left them."""
+        before = self.weights.detach().clone()
+        self.optimizer.step()  # gradient zero: creates the state
+        moments = self.optimizer.state[self.weights]
+        with torch.no_grad():
+            self.weights.copy_(before)
+            moments["exp_avg"].copy_(start.first if start else 0.0)
+            moments["exp_avg_sq"].copy_(start.second if start else 0.0)
+            moments["step"].copy_(start.step if start else 0.0)
+
+    def optimizer_state(self) -> OptimizerState:
+        """Copy the moments of Adam."""
+        moments = self.optimizer.state[self.weights]
+        return OptimizerState(
+            moments["exp_avg"].clone(),
+            moments["exp_avg_sq"].clone(),
+            moments["step"].clone(),
+        )
+
+
+class Monitor:
+    """The bound on held-out rows after each epoch, and the best weights so far.
+
+    With validation rows the best weights are those of the highest bound. Without
+    them, the newest weights that have not diverged.
+    """
+
+    def __init__(
+        self,
+        model: LatentModel,
+        rows: Rows,
+        index: Tensor,
+        config: TrainConfig,
+        weights: Tensor,
+        generator: Generator,
+        select: bool,
+    ) -> None:
+        self.model, self.config, self.select = model, config, select
+        self.n_columns = model.config.n_columns
+        self.batch = rows.take(index)
+        self.draws = torch.randn(
+            (1, VALIDATION_DRAWS, 1, model.config.n_components),
+            generator=generator,
+            device=weights.device,
+        )
+        self.start, _ = self.evaluate(weights)
+        self.best = weights.detach().clone()
+        self.best_bound = self.start.nan_to_num(nan=-torch.inf)
+        self.reference = self.best_bound.clone()
+        self.best_epoch = torch.full_like(self.start, -1.0)
+        self.rise_epoch = torch.full_like(self.start, -1.0)
+        self.patience_from = (
+            0.0
+            if config.kl_schedule == "constant"
+            else config.kl_warmup * config.max_iter
+        )
+
+    @torch.no_grad()
+    def evaluate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Bound (E,) and KL per dimension (E, L), weighted means over the rows."""
+        views = self.model.layout.views(weights)
+        terms = self.model.terms(views, self.batch, self.draws)
+        bound = objectives.log_mean_exp(terms.log_weights(), dim=1)  # (E, N)
+        weight = self.batch.weight / self.batch.weight.sum(1, keepdim=True)
+        kl = (weight.unsqueeze(-1) * terms.kl()).sum(1)
+        return (weight * bound).sum(1), kl
+
+    @torch.no_grad()
+    def look(self, epoch: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate ``weights`` (E, P) and keep those that are better."""
+        bound, kl = self.evaluate(weights)
+        usable = bound.isfinite() & weights.isfinite().all(dim=1)
+        floor = (
+            self.best_bound if self.select else self.start - DIVERGED * self.n_columns
+        )
+        better = usable & ((bound > floor) | ~floor.isfinite())
+        self.best = torch.where(better.unsqueeze(1), weights, self.best)
+        self.best_bound = torch.where(better, bound, self.best_bound)
+        self.best_epoch = torch.where(better, float(epoch), self.best_epoch)
+        rises = usable & (bound > self.reference + self.config.tol)
+        self.reference = torch.where(rises, bound, self.reference)
+        self.rise_epoch = torch.where(rises, float(epoch), self.rise_epoch)
+        return bound, kl
+
+    def exhausted(self, epoch: int) -> Tensor:
+        """Whether no member's bound has risen for ``n_iter_no_change`` epochs."""
+        since = epoch - self.rise_epoch.clamp(min=self.patience_from)
+        return (since >= self.config.n_iter_no_change).all()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights (E, P) as they are kept, and how the fit went."""
+
+    weights: Tensor
+    bound: Tensor  # (E,), of the kept weights
+    history: History
+    optimizer: OptimizerState
+
+
+def fit_weights(
+    model: LatentModel,
+    rows: Rows,
+    split: Split,
+    valid_rows: Rows,
+    config: TrainConfig,
+    generator: Generator,
+    start: Tensor | None = None,
+    optimizer: OptimizerState | None = None,
+    on_epoch: Callable[[int, Tensor], bool] | None = None,
+) -> Trained:
+    """Train every member on its rows of ``split``; keep each member's best weights.
+
+    ``valid_rows`` is the table that ``split.valid`` numbers. ``on_epoch`` is called
+    after each epoch with its losses (E,) and ends the fit by returning True.
+    """
+    n_members, n_train = split.train.shape
+    batch_size = auto_batch_size(config.batch_size, n_train)
+    n_batches = n_train // batch_size
+    n_steps = config.max_iter * n_batches
+    weights = model.layout.initial(n_members, generator) if start is None else start
+    schedule = (
+        schedules.learning_rates(config, n_steps),
+        schedules.kl_weights(config, n_steps),
+    )
+    step = Step(model, rows, config, weights, schedule, batch_size, generator)
+    step.prepare(optimizer)
+    has_valid = split.valid.shape[1] > 0
+    monitored = (split.valid if has_valid else split.train)[:, :MONITORED_ROWS]
+    monitored_rows = valid_rows if has_valid else rows
+    monitor = Monitor(
+        model, monitored_rows, monitored, config, weights, generator, has_valid
+    )
+    run: Callable[[], None] | None = None
+    losses, bounds, kls, stopped = [], [], [], False
+    for epoch in range(config.max_iter):
+        step.start_epoch(shuffle(split.train, n_batches * batch_size, generator))
+        if run is None:
+            run = runtime.capture(step, step.state(), generator)
+        for _ in range(n_batches):
+            run()
+        bound, kl = monitor.look(epoch, step.weights)
+        losses.append(step.loss_sum / n_batches)
+        bounds.append(bound)
+        kls.append(kl)
+        if on_epoch is not None and on_epoch(epoch, losses[-1]):
+            break
+        if has_valid and _is_time_to_look(epoch, weights.device):
+            stopped = bool(monitor.exhausted(epoch))
+            if stopped:
+                break
+    history = History(
+        torch.stack(losses),
+        torch.stack(bounds),
+        torch.stack(kls),
+        monitor.best_epoch,
+        diverged(losses[-1], monitor.start - DIVERGED * model.config.n_columns),
+        stopped,
+    )
+    return Trained(monitor.best, monitor.best_bound, history, step.optimizer_state())
+
+
+def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
+    """Draw ``n_rows`` of each member's rows (E, n) in a fresh order."""
+    keys = torch.rand(index.shape, generator=generator, device=index.device)
+    return index.gather(1, keys.argsort(dim=1)[:, :n_rows])
+
+
+def diverged(loss: Tensor, floor: Tensor) -> Tensor:
+    """Whether a member's loss ended not finite, or its bound below ``floor``: (E,)."""
+    return ~(-loss >= floor)
+
+
+def _is_time_to_look(epoch: int, device: torch.device) -> bool:
+    return device.type == "cpu" or (epoch + 1) % SYNC_EVERY == 0

@@ -1,0 +1,326 @@
+"""What the estimators share: tables and parameters in, configs and facts out."""
+
+import sys
+import warnings
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
+
+from skvae._engine.config import (
+    HeadConfig,
+    ModelConfig,
+    TrainConfig,
+    check_choice,
+    check_number,
+)
+from skvae._table import codec, reading
+from skvae._table.reading import RawTable
+from skvae._table.schema import Schema
+
+Array = NDArray[np.floating]
+RandomState = int | np.random.RandomState | None
+
+COLLAPSED = 0.01  # nats: a latent dimension with less KL carries nothing
+MAX_SEED = np.iinfo(np.int32).max
+
+
+class LatentVariableEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Base of the estimators; subclasses say what is x and what is the condition."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # -- reading -----------------------------------------------------------------
+
+    def _read_table(self, X: object, *, reset: bool, min_rows: int = 1) -> RawTable:
+        """Check ``X`` against the columns of ``fit`` (or learn them), NaN allowed."""
+        if reading.is_frame(X):
+            table = reading.read_frame(X)
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            _check_size(table, min_rows)
+        else:
+            values = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=(np.float64, np.float32),
+                ensure_all_finite=False,
+                ensure_min_samples=min_rows,
+            )
+            table = reading.read_array(values, str(values.dtype))
+        reading.check_finite(table)
+        return table
+
+    def _encode(self, X: object, schema: Schema) -> tuple[RawTable, Array]:
+        table = self._read_table(X, reset=False)
+        return table, codec.encode(schema, table)
+
+    # -- parameters --------------------------------------------------------------
+
+    def _hidden(self) -> tuple[int, ...]:
+        try:
+            return tuple(self.hidden_layer_sizes)
+        except TypeError as error:
+            raise TypeError(
+                "hidden_layer_sizes must be a sequence of integers such as (128, 128); "
+                f"got {self.hidden_layer_sizes!r}."
+            ) from error
+
+    def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
+        """``min_scale`` of the numeric columns, in standardised units."""
+        if isinstance(self.min_scale, str):
+            check_choice("min_scale", self.min_scale, ("auto",))
+            return tuple(schema.columns[i].resolution for i in columns)
+        check_number("min_scale", self.min_scale, low=0, low_open=True)
+        return (float(self.min_scale),) * len(columns)
+
+    def _head(
+        self, name: str, columns: tuple[int, ...], schema: Schema, n_mixtures: int
+    ) -> HeadConfig:
+        """One likelihood over some columns, with its floors where it has a scale."""
+        if name == "bernoulli":
+            return HeadConfig(name, columns)
+        floors = self._floors(schema, columns)
+        return HeadConfig(name, columns, floors, n_mixtures if name == "mixture" else 1)
+
+    def _model_config(
+        self, heads: tuple[HeadConfig, ...], n_columns: int, n_conditions: int
+    ) -> ModelConfig:
+        return ModelConfig(
+            n_columns=n_columns,
+            n_conditions=n_conditions,
+            heads=heads,
+            n_components=self.n_components,
+            hidden_layer_sizes=self._hidden(),
+            activation=self.activation,
+            numeric_embedding=self.numeric_embedding,
+            n_estimators=self.n_estimators,
+            prior="conditional" if n_conditions else "normal",
+        )
+
+    def _train_config(self) -> TrainConfig:
+        names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
+        return TrainConfig(**{name: getattr(self, name) for name in names})
+
+    def _one_epoch(self) -> TrainConfig:
+        """Ask for what ``partial_fit`` does: one epoch, no schedule, no hold-out."""
+        return replace(
+            self._train_config(),
+            max_iter=1,
+            kl_schedule="constant",
+            early_stopping=False,
+            constant_rate=True,
+        )
+
+    # -- fitting -----------------------------------------------------------------
+
+    def _continues(self) -> bool:
+        return bool(self.warm_start) and hasattr(self, "learned_")
+
+    def _train(
+        self,
+        model: ModelConfig,
+        config: TrainConfig,
+        data: Any,
+        valid: Any,
+        offset: float,
+        proceed: bool,
+    ) -> Self:
+        """Call the engine; store what was learned and say what went wrong.
+
+        ``offset`` turns encoded log densities into those of the original units;
+        ``proceed`` begins at the weights of the earlier fit.
+        """
+        from skvae._engine import door
+
+        check_number("n_samples", self.n_samples, integer=True, low=1)
+        learned, record = door.fit(
+            model,
+            config,
+            data,
+            valid,
+            n_samples=self.n_samples,
+            seed=draw_seed(self.random_state),
+            device=self.device,
+            start=self._start(model) if proceed else None,
+            keep_moments=config.constant_rate or bool(self.warm_start),
+            on_epoch=self._reporter(config),
+        )
+        self.learned_, self.history_ = learned, record
+        if not proceed:
+            self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
+        self.n_iter_ += len(record.loss)
+        self.loss_curve_ += (record.loss.mean(axis=1) + offset).tolist()
+        if config.early_stopping:
+            self.validation_scores_ += (record.bound.mean(axis=1) - offset).tolist()
+        self.kl_per_dimension_ = learned.kl[learned.best_member]
+        self.active_units_ = int((self.kl_per_dimension_ > COLLAPSED).sum())
+        self._warn(record, config)
+        return self
+
+    def _start(self, model: ModelConfig) -> Any:
+        """Take up the weights of the earlier fit, if ``model`` has their shape."""
+        if self.learned_.config != model:
+            raise ValueError(
+                "Training cannot go on from weights of another shape: n_components, "
+                "hidden_layer_sizes, n_estimators, activation, numeric_embedding, "
+                "min_scale and the likelihood must be those of the earlier fit. Put "
+                "them back, or call fit with warm_start=False."
+            )
+        return self.learned_
+
+    def _reporter(self, config: TrainConfig) -> "Reporter | None":
+        if not self.verbose:
+            return None
+        return Reporter(type(self).__name__, config.max_iter)
+
+    def _warn(self, record: Any, config: TrainConfig) -> None:
+        """Turn the facts of a fit into ``ConvergenceWarning``."""
+        if record.diverged.any():
+            warnings.warn(
+                f"Training diverged in {int(record.diverged.sum())} of "
+                f"{len(record.diverged)} members; their last finite best weights are "
+                f"kept. Lower learning_rate_init (now {self.learning_rate_init}).",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        elif not config.constant_rate and _still_rising(record, config):
+            warnings.warn(
+                f"Training stopped at max_iter={config.max_iter} while the validation "
+                "bound was still rising. Raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        if not config.constant_rate and self.active_units_ == 0:
+            warnings.warn(
+                f"All {self.n_components} latent dimensions have collapsed (KL < "
+                f"{COLLAPSED} nats): the latent carries nothing. Raise kl_warmup (now "
+                f"{self.kl_warmup}) or free_bits (now {self.free_bits}), or lower beta "
+                f"(now {self.beta}).",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # -- asking ------------------------------------------------------------------
+
+    def _check_fitted(self) -> None:
+        check_is_fitted(self, "learned_")
+
+    def _engine(self) -> Any:
+        """Make the trained model ready to answer."""
+        from skvae._engine import door
+
+        self._check_fitted()
+        return door.Engine(self.learned_, self.device)
+
+    @staticmethod
+    def _like_input(Z: Array, table: RawTable) -> Array:
+        """Latents in float32 where the table was an array of float32."""
+        is_float32 = table.frame is None and table.dtypes[0] == "float32"
+        return Z.astype(np.float32) if is_float32 else Z
+
+
+class Reporter:
+    """Tell a verbose user where training is; written to standard output."""
+
+    def __init__(self, name: str, max_iter: int) -> None:
+        self.name, self.max_iter = name, max_iter
+        self.every = max(1, max_iter // 20)
+
+    def __call__(self, epoch: int, loss: float) -> bool:
+        """Write a line now and then; never ends the fit."""
+        if (epoch + 1) % self.every == 0:
+            line = f"[{self.name}] epoch {epoch + 1} of {self.max_iter}"
+            sys.stdout.write(f"{line}, loss {loss:.4f} nats per row\n")
+        return False
+
+
+def _still_rising(record: Any, config: TrainConfig) -> bool:
+    """Whether the last tenth of a full training raised the bound by 1 % of its gain."""
+    if record.stopped_early or not config.early_stopping:
+        return False
+    bound = record.bound.mean(axis=1)
+    tenth = max(1, len(bound) // 10)
+    if len(bound) <= 2 * tenth:
+        return True
+    late = bound[-tenth:].mean() - bound[-2 * tenth : -tenth].mean()
+    return bool(late > max(config.tol, 0.01 * (bound.max() - bound[0])))
+
+
+def _check_size(table: RawTable, min_rows: int) -> None:
+    n_rows, n_columns = table.values.shape
+    if n_columns == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={table.values.shape}) while a "
+            "minimum of 1 is required."
+        )
+    if n_rows < min_rows:
+        raise ValueError(
+            f"Found array with {n_rows} sample(s) (shape={table.values.shape}) while a "
+            f"minimum of {min_rows} is required."
+        )
+
+
+def read_weights(
+    sample_weight: object, n_rows: int, min_rows: int
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Weights of the rows that count, and which rows those are (weight > 0)."""
+    if sample_weight is None:
+        return np.ones(n_rows), np.ones(n_rows, dtype=bool)
+    weight = _check_sample_weight(
+        sample_weight,
+        np.empty((n_rows, 1)),
+        ensure_non_negative=True,
+        dtype=np.float64,
+    )
+    keep = weight > 0
+    if keep.sum() < min_rows:
+        raise ValueError(
+            f"sample_weight must be positive for at least {min_rows} row(s); "
+            f"it is for {int(keep.sum())}."
+        )
+    return weight[keep], keep
+
+
+def take_rows(table: RawTable, keep: NDArray[np.bool_]) -> RawTable:
+    """Keep the rows of ``table`` where ``keep`` is True."""
+    if keep.all():
+        return table
+    frame = None if table.frame is None else table.frame[keep]
+    return RawTable(table.values[keep], table.names, table.dtypes, frame)
+
+
+def check_latents(Z: ArrayLike, n_components: int) -> Array:
+    """Latents as a finite float array (n, n_components)."""
+    latents = check_array(Z, dtype=np.float64, input_name="Z")
+    if latents.shape[1] != n_components:
+        raise ValueError(
+            f"Z must have {n_components} columns, one per latent dimension; "
+            f"got {latents.shape[1]}."
+        )
+    return latents
+
+
+def draw_seed(random_state: RandomState) -> int:
+    """Draw an integer seed from what scikit-learn accepts as ``random_state``."""
+    return int(check_random_state(random_state).randint(MAX_SEED))

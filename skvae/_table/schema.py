@@ -1,0 +1,168 @@
+"""What ``fit`` learned about the columns: kind, location, scale, resolution."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skvae._table.reading import RawTable
+
+Array = NDArray[np.float64]
+
+CONTINUOUS = "continuous"
+BINARY = "binary"
+
+# a floor of the decoder's scale, in standard deviations, for columns of any resolution:
+# float32 standardised values carry about seven digits
+SMALLEST_SCALE = 1e-4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: ``shift`` and ``scale`` standardise it; binary ones keep 0 and 1.
+
+    ``resolution`` is the standard deviation, in standardised units, of a value rounded
+    as this column is: what no decoder may claim to know better.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shift: float
+    scale: float
+    resolution: float
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table, in order, and whether it came as a DataFrame."""
+
+    columns: tuple[Column, ...]
+    is_frame: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def shift(self) -> Array:
+        """Location of each column: (D,)."""
+        return np.array([column.shift for column in self.columns])
+
+    @property
+    def scale(self) -> Array:
+        """Scale of each column: (D,)."""
+        return np.array([column.scale for column in self.columns])
+
+    def of_kind(self, kind: str) -> tuple[int, ...]:
+        """Positions of the columns of one kind."""
+        return tuple(i for i, column in enumerate(self.columns) if column.kind == kind)
+
+
+def learn_schema(
+    table: RawTable,
+    weight: Array,
+    *,
+    density: bool,
+    kinds: Mapping[str, str] | None = None,
+    name: str = "X",
+) -> Schema:
+    """Learn kinds and scales from rows of positive ``weight``.
+
+    Parameters
+    ----------
+    table : RawTable
+        Finite cells, NaN where missing.
+    weight : ndarray of shape (n_rows,)
+        A row of weight w counts as w rows.
+    density : bool
+        Whether the columns get a density: then a constant numeric column, whose
+        density would be infinite, is refused. Else it is encoded as 0.
+    kinds : mapping of str to str, optional
+        Kinds of columns, where they are not to be inferred.
+    name : str
+        The table's name in messages.
+
+    Raises
+    ------
+    ValueError
+        If a column has no observed cell, is constant and numeric under ``density``, or
+        is to be binary and holds other values than 0 and 1.
+    """
+    observed = ~np.isnan(table.values)
+    empty = [table.names[i] for i in np.flatnonzero(~observed.any(axis=0))]
+    if empty:
+        raise ValueError(
+            f"{name} has no observed value in column {empty}; expected at least one. "
+            "Leave these columns out."
+        )
+    columns = tuple(
+        _learn_column(table, i, weight, _kind(table, i, density, kinds or {}, name))
+        for i in range(len(table.names))
+    )
+    constant = [c.name for c in columns if c.kind == CONTINUOUS and c.scale == 0.0]
+    if density and constant:
+        raise ValueError(
+            f"{name} has constant column {constant}; expected at least two distinct "
+            "values, since the density of a constant is infinite. Leave these columns "
+            "out, or pass them as booleans."
+        )
+    return Schema(tuple(map(_usable, columns)), table.frame is not None)
+
+
+def _kind(
+    table: RawTable, i: int, density: bool, kinds: Mapping[str, str], name: str
+) -> str:
+    """Take the kind asked for, or infer it: 0/1 columns with a density are binary."""
+    cells = table.values[:, i]
+    strange = cells[~np.isnan(cells) & ~np.isin(cells, (0.0, 1.0))]
+    kind = kinds.get(table.names[i])
+    if kind == BINARY and len(strange):
+        raise ValueError(
+            f"{name} column {table.names[i]!r} is to have a Bernoulli likelihood; "
+            f"expected 0, 1 or NaN, got {strange[0]:g}."
+        )
+    if kind is not None:
+        return kind
+    is_bool = table.dtypes[i] in ("bool", "boolean")
+    return BINARY if is_bool or (density and not len(strange)) else CONTINUOUS
+
+
+def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
+    cells = table.values[:, i]
+    seen = ~np.isnan(cells)
+    values, weights = cells[seen], weight[seen]
+    dtype = table.dtypes[i]
+    if kind == BINARY:
+        return Column(table.names[i], BINARY, dtype, 0.0, 1.0, 1.0)
+    shift = float(np.average(values, weights=weights))
+    scale = float(np.sqrt(np.average((values - shift) ** 2, weights=weights)))
+    # what is left of a constant after rounding is not a scale
+    if scale <= 1e-12 * np.abs(values).max(initial=0.0):
+        return Column(table.names[i], CONTINUOUS, dtype, shift, 0.0, 1.0)
+    resolution = max(rounding_error(values) / scale, SMALLEST_SCALE)
+    return Column(table.names[i], CONTINUOUS, dtype, shift, scale, resolution)
+
+
+def _usable(column: Column) -> Column:
+    """Give a constant condition column the scale 1, so that it encodes as 0."""
+    if column.scale > 0.0:
+        return column
+    return Column(column.name, column.kind, column.dtype, column.shift, 1.0, 1.0)
+
+
+def rounding_error(values: Array) -> float:
+    """Estimate the standard deviation of the rounding of ``values``, in their units.
+
+    The median over rows of the gap to the nearest other value is the step of a rounded
+    column, and next to nothing in a column that is not rounded; uniform rounding over a
+    step h has the standard deviation h / √12. It scales with the values.
+    """
+    distinct, count = np.unique(values, return_counts=True)
+    if len(distinct) < 2:
+        return 0.0
+    gaps = np.diff(distinct)
+    nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
+    return float(np.median(np.repeat(nearest, count))) / np.sqrt(12.0)

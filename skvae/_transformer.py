@@ -1,0 +1,539 @@
+"""``VAETransformer``: a table in; latents, likelihoods, imputations, new rows out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from skvae._engine.config import check_choice, check_number
+from skvae._estimator import (
+    LatentVariableEstimator,
+    RandomState,
+    check_latents,
+    draw_seed,
+    read_weights,
+    take_rows,
+)
+from skvae._table import codec
+from skvae._table.reading import RawTable
+from skvae._table.schema import BINARY, CONTINUOUS, Schema, learn_schema
+
+Array = NDArray[np.floating]
+
+KINDS = {"gaussian": CONTINUOUS, "mixture": CONTINUOUS, "bernoulli": BINARY}
+N_MIXTURES = 5  # components a column under likelihood="mixture"
+
+
+class VAETransformer(LatentVariableEstimator):
+    """Variational autoencoder of a table with numeric and binary columns and holes.
+
+    Rows are generated as z ~ N(0, I), x ~ p(x | z), with a network for p and one for
+    the approximate posterior q(z | x). The fitted model gives a representation
+    (``transform``), a log-likelihood of each row (``score_samples``), completed rows
+    (``impute``) and new ones (``sample``). Missing cells, ``NaN``, are integrated out
+    in ``fit`` and everywhere else.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Latent dimensions.
+    likelihood : {"auto", "gaussian", "mixture", "bernoulli"} or dict, default="auto"
+        p(x | z) of the columns, as one name or ``{column: name}``; ``"auto"`` gives
+        boolean and 0/1 columns ``"bernoulli"`` and others ``"gaussian"`` with a learned
+        standard deviation. Columns of an array are named ``"x0"``, ``"x1"``, ...
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Units of the hidden layers of encoder and decoder.
+    activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
+        Activation of the hidden layers.
+    dropout : float, default=0.0
+        Fraction of hidden units dropped in training.
+    numeric_embedding : {None, "periodic"}, default=None
+        Embedding of the encoder's inputs; ``"periodic"`` adds learned sines and cosines
+        of each column [4]_.
+    n_estimators : int, default=4
+        Members: networks trained side by side from other seeds and splits. Likelihoods
+        and imputations average over them; ``transform`` uses the best.
+    objective : {"elbo", "iwae"}, default="iwae"
+        Bound to maximise: the evidence lower bound [1]_, or the importance-weighted
+        bound [2]_ over ``n_draws`` draws.
+    n_draws : int, default=8
+        Draws of z per row while training.
+    beta : float, default=1.0
+        Weight of the KL divergence, or of the latent's part of the weights.
+    kl_warmup : float, default=0.3
+        Fraction of training over which that weight rises from 0 to ``beta``.
+    kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
+        How it rises: once, four times, or not at all.
+    free_bits : float, default=0.0
+        Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
+    max_iter : int, default=160
+        Epochs at most.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch; ``"auto"`` takes n / 16 within 32 and 512.
+    learning_rate_init : float, default=3e-3
+        Peak of the learning rate, which warms up and then falls along a cosine.
+    alpha : float, default=1e-4
+        Decoupled weight decay of the weight matrices.
+    early_stopping : bool, default=True
+        Hold out rows, keep the weights that are best on them, and stop when the bound
+        on them has not risen for ``n_iter_no_change`` epochs.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out; each member holds out its own.
+    n_iter_no_change : int, default=40
+        Epochs without a rise of more than ``tol`` before training stops.
+    tol : float, default=1e-3
+        Nats per row that count as a rise.
+    min_scale : "auto" or float, default="auto"
+        Floor of the decoder's standard deviation, in standard deviations of the column.
+        ``"auto"`` takes the rounding error of each column, so that rounded data cannot
+        drive the likelihood to infinity.
+    n_samples : int, default=128
+        Fixed draws of z for likelihoods and imputations; powers of two are the most
+        even.
+    warm_start : bool, default=False
+        Begin ``fit`` at the weights of the earlier one, keeping its scaling.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes CUDA when there is one.
+    verbose : bool, default=False
+        Write progress to standard output.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, splits, batches and draws.
+
+    Attributes
+    ----------
+    kl_per_dimension_ : ndarray of shape (n_components,)
+        Mean KL divergence between posterior and prior in nats, of the best member.
+    active_units_ : int
+        Dimensions whose KL exceeds 0.01 nats.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_ : list of float
+        Training objective of each epoch, nats per row in the original units, mean over
+        members; lower is better.
+    validation_scores_ : list of float
+        Bound on the held-out rows after each epoch, likewise; higher is better. Empty
+        without ``early_stopping``.
+    likelihoods_ : dict
+        The likelihood of each column.
+    history_ : FitRecord
+        The same by member, with the KL of each dimension; in standardised units.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    CVAERegressor : The conditional distribution of targets given features.
+    sklearn.decomposition.FactorAnalysis : The linear-Gaussian special case.
+
+    References
+    ----------
+    .. [1] Kingma, Welling (2014), Auto-encoding variational Bayes, eq. 3.
+       arXiv:1312.6114
+    .. [2] Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
+       arXiv:1509.00519
+    .. [3] Mattei, Frellsen (2019), MIWAE, eq. 4. arXiv:1812.02633
+    .. [4] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> X = load_iris().data.copy()
+    >>> X[::3, 2] = np.nan
+    >>> vae = VAETransformer(n_components=2, max_iter=30, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> bool(np.isnan(vae.impute(X)).any())
+    False
+    """
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        *,
+        likelihood: str | Mapping[str, str] = "auto",
+        hidden_layer_sizes: Sequence[int] = (128, 128),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        numeric_embedding: str | None = None,
+        n_estimators: int = 4,
+        objective: str = "iwae",
+        n_draws: int = 8,
+        beta: float = 1.0,
+        kl_warmup: float = 0.3,
+        kl_schedule: str = "linear",
+        free_bits: float = 0.0,
+        max_iter: int = 160,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 40,
+        tol: float = 1e-3,
+        min_scale: float | str = "auto",
+        n_samples: int = 128,
+        warm_start: bool = False,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.numeric_embedding = numeric_embedding
+        self.n_estimators = n_estimators
+        self.objective = objective
+        self.n_draws = n_draws
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.kl_schedule = kl_schedule
+        self.free_bits = free_bits
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.min_scale = min_scale
+        self.n_samples = n_samples
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- fitting -----------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+    ) -> "VAETransformer":
+        """Learn the distribution of the rows of ``X``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Numeric and boolean columns; ``NaN`` where a value is missing.
+        y : None
+            Ignored; here for the scikit-learn interface.
+        sample_weight : array-like of shape (n_samples,), optional
+            A row of weight w counts as w rows; rows of weight 0 are left out.
+        X_val : like ``X``, optional
+            Validation rows, instead of a split of ``X``.
+
+        Returns
+        -------
+        self : VAETransformer
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, or a column is not numeric, infinite,
+            constant or without any value; the message names it.
+        """
+        proceed = self._continues()
+        config = self._train_config()
+        data, offset = self._read(X, sample_weight, proceed, min_rows=2)
+        valid = None
+        if X_val is not None:
+            valid = self._rows(self._read_table(X_val, reset=False))
+        return self._train(self._model(), config, data, valid, offset, proceed)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> "VAETransformer":
+        """Train for one epoch on a further chunk of rows.
+
+        The first call fixes kinds and scales of the columns, so its rows should be
+        typical. The learning rate and the weight of the KL stay at
+        ``learning_rate_init`` and ``beta``; no rows are held out.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        self : VAETransformer
+        """
+        proceed = hasattr(self, "learned_")
+        config = self._one_epoch()
+        min_rows = 1 if proceed else 2
+        data, offset = self._read(X, sample_weight, proceed, min_rows)
+        return self._train(self._model(), config, data, None, offset, proceed)
+
+    # -- latents -----------------------------------------------------------------
+
+    def transform(self, X: ArrayLike) -> Array:
+        """Posterior means of the latents, by the member with the best bound.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Columns as in ``fit``; ``NaN`` where a value is missing.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            In units of the prior N(0, 1).
+        """
+        engine = self._engine()
+        table, encoded = self._encode(X, self.schema_)
+        Z = engine.posterior_mean(_rows(encoded))
+        return self._like_input(Z, table)
+
+    def inverse_transform(self, Z: ArrayLike) -> Array | pd.DataFrame:
+        """Return expected rows at given latents, by the member of ``transform``.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            In the columns, units and dtypes of ``fit``; of a binary column the more
+            likely value.
+
+        Raises
+        ------
+        ValueError
+            If ``Z`` has another number of columns than ``n_components``.
+        """
+        engine = self._engine()
+        Z = check_latents(Z, self._n_features_out)
+        return codec.decode(self.schema_, engine.decode_mean(Z))
+
+    def reconstruct(self, X: ArrayLike) -> Array | pd.DataFrame:
+        """``inverse_transform(transform(X))``: every row as its latent gives it back.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+        """
+        engine = self._engine()
+        table, encoded = self._encode(X, self.schema_)
+        rows = engine.decode_mean(engine.posterior_mean(_rows(encoded)))
+        return codec.decode(self.schema_, rows, _index(table))
+
+    def sample(
+        self, n_samples: int = 1, random_state: RandomState = None
+    ) -> Array | pd.DataFrame:
+        """Draw new rows: a member, z ~ N(0, I), x ~ p(x | z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Rows to draw.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            In the columns, units and dtypes of ``fit``.
+        """
+        engine = self._engine()
+        check_number("n_samples", n_samples, integer=True, low=1)
+        draws = engine.sample(n_samples, None, 1, draw_seed(random_state))
+        return codec.decode(self.schema_, draws[0])
+
+    # -- missing cells -----------------------------------------------------------
+
+    def impute(
+        self,
+        X: ArrayLike,
+        n_imputations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Array | pd.DataFrame | list[pd.DataFrame]:
+        """Fill the missing cells of ``X`` given the observed ones.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            ``NaN`` where a value is missing.
+        n_imputations : int or None, default=None
+            ``None``: conditional expectations (the more likely value of a binary cell).
+            An int m: m draws from the joint conditional distribution of the missing
+            cells [3]_.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            Observed cells bit for bit. With ``n_imputations=m`` an array of shape
+            (m, n_samples, n_features), or a list of m DataFrames.
+        """
+        engine = self._engine()
+        table, encoded = self._encode(X, self.schema_)
+        rows = _rows(encoded)
+        if n_imputations is None:
+            return self._filled(table, engine.conditional_mean(rows))
+        check_number("n_imputations", n_imputations, integer=True, low=1)
+        draws = engine.conditional_draws(rows, n_imputations, draw_seed(random_state))
+        filled = [self._filled(table, draw) for draw in draws]
+        return filled if table.frame is not None else np.stack(filled)
+
+    # -- likelihood --------------------------------------------------------------
+
+    def score_samples(
+        self, X: ArrayLike, return_se: bool = False
+    ) -> Array | tuple[Array, Array]:
+        """Log-likelihood of the observed cells of each row, importance-weighted.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            ``NaN`` cells are integrated out.
+        return_se : bool, default=False
+            Whether to return the Monte Carlo standard error too.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            In nats, in the original units of the columns; higher is more typical. The
+            draws of z are fixed in ``fit``, so the same row always gets the same score.
+        standard_error : ndarray of shape (n_samples,)
+            In nats; that of independent draws, which the fixed set does not exceed.
+
+        References
+        ----------
+        Burda, Grosse, Salakhutdinov (2016), eq. 8; Mattei, Frellsen (2019), eq. 4.
+        """
+        engine = self._engine()
+        table, encoded = self._encode(X, self.schema_)
+        log_prob, standard_error = engine.log_prob(_rows(encoded))
+        log_prob = log_prob - codec.log_scale(self.schema_, table).sum(axis=1)
+        return (log_prob, standard_error) if return_se else log_prob
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Mean of ``score_samples``: nats per row, higher is better.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        log_prob : float
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def score_features(self, X: ArrayLike) -> Array:
+        """Share of each cell in the log-likelihood of its row.
+
+        The expectation of log p(x_d | z) over the posterior of z. A row's sum is its
+        ``score_samples`` plus KL(p(z | x) || p(z)), the part that no column owns.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples, n_features)
+            In nats, original units; higher is more typical. 0 where missing.
+        """
+        engine = self._engine()
+        table, encoded = self._encode(X, self.schema_)
+        cells = engine.log_prob_cells(_rows(encoded))
+        return cells - codec.log_scale(self.schema_, table)
+
+    # -- helpers -----------------------------------------------------------------
+
+    def _read(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        proceed: bool,
+        min_rows: int,
+    ) -> tuple[Any, float]:
+        """Rows of positive weight, encoded, and their mean log Jacobian."""
+        table = self._read_table(X, reset=not proceed, min_rows=min_rows)
+        weight, keep = read_weights(sample_weight, len(table.values), min_rows)
+        table = take_rows(table, keep)
+        if not proceed:
+            self.schema_ = self._learn_schema(table, weight)
+            self._n_features_out = self.n_components
+        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
+        offset = float(np.average(jacobian, weights=weight))
+        return self._rows(table, weight), offset
+
+    def _likelihoods(self, table: RawTable) -> dict[str, str]:
+        """Likelihoods asked for by name, {} under "auto"."""
+        if isinstance(self.likelihood, str):
+            check_choice("likelihood", self.likelihood, ("auto", *KINDS))
+            if self.likelihood == "auto":
+                return {}
+            return dict.fromkeys(table.names, self.likelihood)
+        asked = dict(self.likelihood)
+        unknown = sorted(set(asked) - set(table.names))
+        if unknown:
+            raise ValueError(
+                f"likelihood names columns that X does not have: {unknown}; expected "
+                f"some of {list(table.names)}."
+            )
+        for column, name in asked.items():
+            check_choice(f"likelihood[{column!r}]", name, ("auto", *KINDS))
+        return {column: name for column, name in asked.items() if name != "auto"}
+
+    def _learn_schema(self, table: RawTable, weight: Array) -> Schema:
+        asked = self._likelihoods(table)
+        kinds = {column: KINDS[name] for column, name in asked.items()}
+        schema = learn_schema(table, weight, density=True, kinds=kinds)
+        self.likelihoods_ = {
+            column.name: asked.get(
+                column.name, "bernoulli" if column.kind == BINARY else "gaussian"
+            )
+            for column in schema.columns
+        }
+        return schema
+
+    def _model(self) -> Any:
+        groups: dict[str, list[int]] = {}
+        for i, column in enumerate(self.schema_.columns):
+            groups.setdefault(self.likelihoods_[column.name], []).append(i)
+        heads = tuple(
+            self._head(name, tuple(columns), self.schema_, N_MIXTURES)
+            for name, columns in groups.items()
+        )
+        return self._model_config(heads, len(self.schema_.columns), 0)
+
+    def _rows(self, table: RawTable, weight: Array | None = None) -> Any:
+        return _rows(codec.encode(self.schema_, table), weight)
+
+    def _filled(self, table: RawTable, rows: Array) -> Array | pd.DataFrame:
+        return codec.fill(table, codec.decode(self.schema_, rows, _index(table)))
+
+
+def _rows(encoded: Array, weight: Array | None = None) -> Any:
+    from skvae._engine import door
+
+    return door.Encoded.of(encoded, weight=weight)
+
+
+def _index(table: RawTable) -> pd.Index | None:
+    return None if table.frame is None else table.frame.index
