@@ -102,14 +102,19 @@ def normal_draws(n_samples: int, n_components: int, seed: int) -> Array:
     return norm.ppf(np.clip(uniform, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))
 
 
+def _tensor(array: Array, like: Tensor) -> Tensor:
+    """Copy an array, which may be a read-only memory map, to a tensor."""
+    return torch.tensor(array, dtype=like.dtype, device=like.device)
+
+
 def _split_missing(values: Array, like: Tensor) -> tuple[Tensor, Tensor]:
     observed = ~np.isnan(values)
     filled = np.where(observed, values, 0.0)
-    return torch.as_tensor(filled).to(like), torch.as_tensor(observed).to(like)
+    return _tensor(filled, like), _tensor(observed, like)
 
 
 def _rows(data: Encoded, like: Tensor) -> train.Rows:
-    weight = torch.as_tensor(data.weight / data.weight.mean()).to(like)
+    weight = _tensor(data.weight / data.weight.mean(), like)
     return train.Rows.pack(
         *_split_missing(data.x, like), *_split_missing(data.c, like), weight
     )
@@ -142,7 +147,8 @@ def fit(
     rows = _rows(data, like)
     n_valid = 0
     if config.early_stopping and valid is None:
-        n_valid = max(1, round(config.validation_fraction * len(data)))
+        wanted = round(config.validation_fraction * len(data))
+        n_valid = min(max(1, wanted), len(data) - 1)
     split = train.split_rows(len(data), n_valid, n_members, generator)
     valid_rows = rows
     if config.early_stopping and valid is not None:
@@ -157,7 +163,7 @@ def fit(
             valid_rows,
             config,
             generator,
-            None if start is None else torch.as_tensor(start.weights).to(like),
+            None if start is None else _tensor(start.weights, like),
             _optimizer_state(start, like),
             None
             if on_epoch is None
@@ -206,9 +212,9 @@ def _optimizer_state(
         return None
     moments = start.moments
     return train.OptimizerState(
-        torch.as_tensor(moments.first).to(like),
-        torch.as_tensor(moments.second).to(like),
-        torch.as_tensor(moments.step).to(like),
+        _tensor(moments.first, like),
+        _tensor(moments.second, like),
+        _tensor(moments.step, like),
     )
 
 
@@ -227,8 +233,8 @@ class Engine:
         self.model = LatentModel(learned.config, where, dtype)
         self.inference = Inference(
             self.model,
-            torch.as_tensor(learned.weights).to(self.like),
-            torch.as_tensor(learned.draws).to(self.like),
+            _tensor(learned.weights, self.like),
+            _tensor(learned.draws, self.like),
         )
         self.n_members = learned.config.n_estimators
 
@@ -275,7 +281,7 @@ class Engine:
         """E[x | z, c] of the best member at latents (N, L): (N, D)."""
         placeholder = np.full((len(z), self.learned.config.n_columns), np.nan)
         data = Encoded.of(placeholder, c)
-        latents = torch.as_tensor(z).to(self.like)
+        latents = _tensor(z, self.like)
         best = self.learned.best_member
         parts = [
             self.inference.decode_mean(latents[rows], batch, best).cpu()
@@ -319,13 +325,14 @@ class Engine:
         """Row slices whose activations stay within the memory of a chunk."""
         config = self.learned.config
         outputs = sum(head.n_outputs for head in self.model.heads)
-        width = max(*config.hidden_layer_sizes, outputs, 1)
-        size = max(1, CHUNK_ELEMENTS // (self.n_members * n_draws * width))
+        width = n_draws * max(*config.hidden_layer_sizes, outputs, 1)
+        widest = max(width, self.model.input_width)
+        size = max(1, CHUNK_ELEMENTS // (self.n_members * widest))
         for begin in range(0, len(data), size):
             rows = slice(begin, begin + size)
             x, x_observed = _split_missing(data.x[rows], self.like)
             c, c_observed = _split_missing(data.c[rows], self.like)
-            weight = torch.as_tensor(data.weight[rows]).to(self.like)
+            weight = _tensor(data.weight[rows], self.like)
             fields = (x, x_observed, c, c_observed, weight)
             batch = Batch(*(field.unsqueeze(0) for field in fields))
             yield rows, expand_members(batch, self.n_members)

@@ -101,6 +101,12 @@ class LatentModel:
             zero_inputs=[None, *zeros],
         )
 
+    @property
+    def input_width(self) -> int:
+        """Elements a row that turning a table into network input takes."""
+        condition = self.condition.working_width if self.condition else 0
+        return max(self.inputs.working_width, condition)
+
     def features(self, w: Views, batch: Batch) -> list[Tensor]:
         """Turn the condition into network input: [(E, N, F)], or [] without one."""
         if self.condition is None:

@@ -158,6 +158,7 @@ class PeriodicEmbedding:
         frequency_scale: float = 0.3,
     ) -> None:
         self.width = n_columns * n_outputs
+        self.n_waves = 2 * n_frequencies
         bound = 1.0 / math.sqrt(2 * n_frequencies)
         self.frequencies = layout.add(
             (n_columns, 1, n_frequencies), normal_init(frequency_scale)
@@ -193,6 +194,10 @@ class Inputs:
         extra = self.embedding.width if self.embedding else 0
         self.width = 2 * n_columns + extra
         self.indicators = slice(n_columns, 2 * n_columns)
+        # the largest array that making the input takes, a row
+        self.working_width = self.width + (
+            n_columns * self.embedding.n_waves if self.embedding else 0
+        )
 
     def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
         """(E, N, D) values and 0/1 observed to (E, N, width)."""

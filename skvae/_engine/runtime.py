@@ -23,7 +23,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        Generator(resolved)
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
             "device must be 'auto', 'cpu', 'cuda' or another device that this torch "

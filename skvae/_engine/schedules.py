@@ -21,7 +21,7 @@ def learning_rates(config: TrainConfig, n_steps: int) -> Tensor:
 
 
 def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
-    """Rise from 0 to ``beta`` over the fraction ``kl_warmup`` of training: (n_steps,).
+    """Rise to ``beta`` over the fraction ``kl_warmup`` of training: (n_steps,).
 
     ``"linear"``: one rise (Sønderby et al. 2016, sec. 3). ``"cyclical"``: four rises,
     each over that fraction of a quarter (Fu et al. 2019, eq. 6-7). ``"constant"``:
@@ -29,7 +29,8 @@ def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
     """
     if config.kl_schedule == "constant" or config.kl_warmup == 0:
         return torch.full((n_steps,), float(config.beta))
-    done = torch.arange(n_steps) / n_steps
+    step = torch.arange(n_steps)
+    done = (step + 1) / n_steps
     if config.kl_schedule == "cyclical":
-        done = (done * CYCLES) % 1.0
+        done = (step * CYCLES % n_steps + CYCLES) / n_steps
     return config.beta * (done / config.kl_warmup).clamp(max=1.0)

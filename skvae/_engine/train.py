@@ -1,10 +1,11 @@
 """The one training loop: every member at once, from rows to weights and a history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.optim.adam import adam
 
 from skvae._engine import objectives, runtime, schedules
 from skvae._engine.config import TrainConfig
@@ -82,6 +83,15 @@ class OptimizerState:
     second: Tensor
     step: Tensor
 
+    @classmethod
+    def zero(cls, weights: Tensor) -> "OptimizerState":
+        """Begin without momentum."""
+        zeros = torch.zeros_like(weights)
+        return cls(zeros, zeros, torch.zeros((), device=weights.device))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.first, self.second, self.step))
+
 
 def split_rows(
     n_rows: int, n_valid: int, n_members: int, generator: Generator
@@ -115,12 +125,17 @@ class Step:
         schedule: tuple[Tensor, Tensor],
         batch_size: int,
         generator: Generator,
+        moments: "OptimizerState | None" = None,
     ) -> None:
         n_members, device = weights.shape[0], weights.device
         self.model, self.rows, self.config = model, rows, config
         self.objective = objectives.build(config)
         self.noise = Noise(generator, config.dropout)
         self.weights = weights.clone().requires_grad_()
+        self.gradient = torch.zeros_like(weights)
+        self.first, self.second, self.n_updates = (
+            moment.clone() for moment in moments or OptimizerState.zero(weights)
+        )
         self.decay = config.alpha * model.layout.decay_mask().to(device)  # (P,)
         self.rates, self.betas = (table.to(device) for table in schedule)
         self.count = torch.zeros(1, dtype=torch.long, device=device)
@@ -128,11 +143,6 @@ class Step:
         self.within_batch = torch.arange(batch_size, device=device)
         self.order = torch.zeros(n_members, 0, dtype=torch.long, device=device)
         self.loss_sum = torch.zeros(n_members, device=device)
-        self.rate = self.rates[:1].clone().squeeze(0)
-        self.optimizer = torch.optim.Adam(
-            [self.weights], lr=self.rate, fused=True, capturable=weights.is_cuda
-        )
-        self.weights.grad = torch.zeros_like(self.weights)
 
     def __call__(self) -> None:
         """Gather, bound, gradient, update."""
@@ -159,10 +169,25 @@ class Step:
         gradient = gradient.nan_to_num_(0.0, 0.0, 0.0)
         norm = gradient.norm(dim=1, keepdim=True)  # (E, 1)
         factor = (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
-        torch.mul(gradient, factor, out=self.weights.grad)
-        self.rate.copy_(self.rates.index_select(0, self.count).squeeze(0))
-        self.weights.mul_(1.0 - self.rate * self.decay)
-        self.optimizer.step()
+        torch.mul(gradient, factor, out=self.gradient)
+        rate = self.rates.index_select(0, self.count).squeeze(0)
+        self.weights.mul_(1.0 - rate * self.decay)
+        adam(
+            [self.weights],
+            [self.gradient],
+            [self.first],
+            [self.second],
+            [],
+            [self.n_updates],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def start_epoch(self, order: Tensor) -> None:
         """Lay out an epoch's rows (E, n) and reset its counters."""
@@ -175,32 +200,12 @@ class Step:
 
     def state(self) -> list[Tensor]:
         """All tensors that a step changes."""
-        moments = [
-            value
-            for value in self.optimizer.state[self.weights].values()
-            if isinstance(value, Tensor)
-        ]
-        return [self.weights, self.count, self.position, self.loss_sum, *moments]
+        counters = [self.count, self.position, self.loss_sum]
+        return [self.weights, *self.moments(), *counters]
 
-    def prepare(self, start: OptimizerState | None) -> None:
-        """Create the moments of Adam, at zero or where an earlier fit left them."""
-        before = self.weights.detach().clone()
-        self.optimizer.step()  # gradient zero: creates the state
-        moments = self.optimizer.state[self.weights]
-        with torch.no_grad():
-            self.weights.copy_(before)
-            moments["exp_avg"].copy_(start.first if start else 0.0)
-            moments["exp_avg_sq"].copy_(start.second if start else 0.0)
-            moments["step"].copy_(start.step if start else 0.0)
-
-    def optimizer_state(self) -> OptimizerState:
-        """Copy the moments of Adam."""
-        moments = self.optimizer.state[self.weights]
-        return OptimizerState(
-            moments["exp_avg"].clone(),
-            moments["exp_avg_sq"].clone(),
-            moments["step"].clone(),
-        )
+    def moments(self) -> OptimizerState:
+        """State of Adam, the live tensors."""
+        return OptimizerState(self.first, self.second, self.n_updates)
 
 
 class Monitor:
@@ -308,8 +313,9 @@ def fit_weights(
         schedules.learning_rates(config, n_steps),
         schedules.kl_weights(config, n_steps),
     )
-    step = Step(model, rows, config, weights, schedule, batch_size, generator)
-    step.prepare(optimizer)
+    step = Step(
+        model, rows, config, weights, schedule, batch_size, generator, optimizer
+    )
     has_valid = split.valid.shape[1] > 0
     monitored = (split.valid if has_valid else split.train)[:, :MONITORED_ROWS]
     monitored_rows = valid_rows if has_valid else rows
@@ -342,7 +348,7 @@ def fit_weights(
         diverged(losses[-1], monitor.start - DIVERGED * model.config.n_columns),
         stopped,
     )
-    return Trained(monitor.best, monitor.best_bound, history, step.optimizer_state())
+    return Trained(monitor.best, monitor.best_bound, history, step.moments())
 
 
 def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:

@@ -1,0 +1,571 @@
+"""``CVAERegressor``: features and targets in; the distribution of y given X out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_array, check_consistent_length
+
+from skvae._engine.config import check_number
+from skvae._estimator import (
+    LatentVariableEstimator,
+    RandomState,
+    check_latents,
+    draw_seed,
+    read_weights,
+    take_rows,
+)
+from skvae._predictive import MixtureComponents, PredictiveDistribution
+from skvae._table import codec
+from skvae._table.reading import RawTable
+from skvae._table.schema import CONTINUOUS, learn_schema
+
+Array = NDArray[np.floating]
+
+
+class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
+    """Conditional variational autoencoder: the distribution of y given X.
+
+    Targets are generated as z ~ p(z | X), a PriorNet, and y ~ p(y | z, X), a decoder
+    with a mixture head; q(z | X, y) is the approximate posterior [1]_. ``predict`` is
+    the conditional mean over PriorNet draws; the whole distribution is there too, as
+    samples, quantiles, intervals and densities, for several outputs jointly.
+
+    The literature on conditional VAEs often writes decisions x given objectives y: that
+    is ``CVAERegressor().fit(objectives, decisions)``.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Latent dimensions.
+    n_mixtures : int, default=5
+        Gaussian components of the decoder's head for each output, given z; 1 is a
+        plain Gaussian [2]_.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Units of the hidden layers of PriorNet, encoder and decoder.
+    activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
+        Activation of the hidden layers.
+    dropout : float, default=0.1
+        Fraction of hidden units dropped in training.
+    numeric_embedding : {None, "periodic"}, default="periodic"
+        Embedding of the features; ``"periodic"`` adds learned sines and cosines of each
+        [3]_.
+    n_estimators : int, default=4
+        Members: networks trained side by side from other seeds and splits; the
+        predictive distribution is their mixture [4]_.
+    objective : {"elbo", "iwae"}, default="elbo"
+        Bound to maximise: the evidence lower bound, or the importance-weighted bound
+        [5]_ over ``n_draws`` draws.
+    n_draws : int, default=1
+        Draws of z per row while training.
+    beta : float, default=1.0
+        Weight of the KL divergence, or of the latent's part of the weights.
+    kl_warmup : float, default=0.3
+        Fraction of training over which that weight rises from 0 to ``beta``.
+    kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
+        How it rises: once, four times, or not at all.
+    free_bits : float, default=0.0
+        Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
+    max_iter : int, default=160
+        Epochs at most.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch; ``"auto"`` takes n / 16 within 32 and 512.
+    learning_rate_init : float, default=3e-3
+        Peak of the learning rate, which warms up and then falls along a cosine.
+    alpha : float, default=1e-4
+        Decoupled weight decay of the weight matrices.
+    early_stopping : bool, default=True
+        Hold out rows, keep the weights that are best on them, and stop when the bound
+        on them has not risen for ``n_iter_no_change`` epochs.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out; each member holds out its own.
+    n_iter_no_change : int, default=40
+        Epochs without a rise of more than ``tol`` before training stops.
+    tol : float, default=1e-3
+        Nats per row that count as a rise.
+    min_scale : "auto" or float, default="auto"
+        Floor of the decoder's standard deviation, in standard deviations of the output.
+        ``"auto"`` takes the rounding error of each output, so that rounded targets
+        cannot drive the likelihood to infinity.
+    n_samples : int, default=128
+        Fixed draws of z for predictions and likelihoods; powers of two are the most
+        even.
+    warm_start : bool, default=False
+        Begin ``fit`` at the weights of the earlier one, keeping its scaling.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes CUDA when there is one.
+    verbose : bool, default=False
+        Write progress to standard output.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, splits, batches and draws.
+
+    Attributes
+    ----------
+    kl_per_dimension_ : ndarray of shape (n_components,)
+        Mean KL divergence between posterior and PriorNet in nats, of the best member.
+    active_units_ : int
+        Dimensions whose KL exceeds 0.01 nats.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_ : list of float
+        Training objective of each epoch, nats per row in the units of y, mean over
+        members; lower is better.
+    validation_scores_ : list of float
+        Bound on the held-out rows after each epoch, likewise; higher is better. Empty
+        without ``early_stopping``.
+    history_ : FitRecord
+        The same by member, with the KL of each dimension; in standardised units.
+    n_outputs_ : int
+        Outputs.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    VAETransformer : The distribution of a table, without a condition.
+    sklearn.gaussian_process.GaussianProcessRegressor : A Gaussian predictive
+        distribution.
+
+    References
+    ----------
+    .. [1] Sohn, Lee, Yan (2015), Learning structured output representation using deep
+       conditional generative models, sec. 4.1, eq. 4.
+    .. [2] Bishop (1994), Mixture density networks, eq. 22.
+    .. [3] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+    .. [4] Lakshminarayanan, Pritzel, Blundell (2017), sec. 2.4. arXiv:1612.01474
+    .. [5] Burda, Grosse, Salakhutdinov (2016), eq. 8. arXiv:1509.00519
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_friedman1
+    >>> from skvae import CVAERegressor
+    >>> X, y = make_friedman1(n_samples=200, random_state=0)
+    >>> model = CVAERegressor(max_iter=30, random_state=0).fit(X[:150], y[:150])
+    >>> model.predict(X[150:]).shape
+    (50,)
+    >>> model.predict_interval(X[150:], coverage=0.9).shape
+    (50, 2)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        *,
+        n_mixtures: int = 5,
+        hidden_layer_sizes: Sequence[int] = (128, 128),
+        activation: str = "silu",
+        dropout: float = 0.1,
+        numeric_embedding: str | None = "periodic",
+        n_estimators: int = 4,
+        objective: str = "elbo",
+        n_draws: int = 1,
+        beta: float = 1.0,
+        kl_warmup: float = 0.3,
+        kl_schedule: str = "linear",
+        free_bits: float = 0.0,
+        max_iter: int = 160,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 40,
+        tol: float = 1e-3,
+        min_scale: float | str = "auto",
+        n_samples: int = 128,
+        warm_start: bool = False,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_components = n_components
+        self.n_mixtures = n_mixtures
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.numeric_embedding = numeric_embedding
+        self.n_estimators = n_estimators
+        self.objective = objective
+        self.n_draws = n_draws
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.kl_schedule = kl_schedule
+        self.free_bits = free_bits
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.min_scale = min_scale
+        self.n_samples = n_samples
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- fitting -----------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> "CVAERegressor":
+        """Learn the distribution of ``y`` given ``X``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Numeric and boolean columns; ``NaN`` where a value is missing.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets; several outputs are modelled jointly.
+        sample_weight : array-like of shape (n_samples,), optional
+            A row of weight w counts as w rows; rows of weight 0 are left out.
+        X_val, y_val : like ``X`` and ``y``, optional
+            Validation rows, instead of a split of ``X`` and ``y``.
+
+        Returns
+        -------
+        self : CVAERegressor
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, a feature is not numeric or infinite, or a
+            target is missing, infinite or constant; the message names it.
+        """
+        proceed = self._continues()
+        config = self._train_config()
+        data, offset = self._read(X, y, sample_weight, proceed, min_rows=2)
+        if (X_val is None) != (y_val is None):
+            given, absent = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} was given without {absent}; give both or none.")
+        valid = None if X_val is None else self._pairs(X_val, y_val, "y_val")
+        return self._train(self._model(), config, data, valid, offset, proceed)
+
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> "CVAERegressor":
+        """Train for one epoch on a further chunk of rows.
+
+        The first call fixes the scales of features and targets, so its rows should be
+        typical. The learning rate and the weight of the KL stay at
+        ``learning_rate_init`` and ``beta``; no rows are held out.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        self : CVAERegressor
+        """
+        proceed = hasattr(self, "learned_")
+        config = self._one_epoch()
+        min_rows = 1 if proceed else 2
+        data, offset = self._read(X, y, sample_weight, proceed, min_rows)
+        return self._train(self._model(), config, data, None, offset, proceed)
+
+    # -- predicting --------------------------------------------------------------
+
+    def predict(
+        self,
+        X: ArrayLike,
+        return_std: bool = False,
+        quantiles: Sequence[float] | None = None,
+    ) -> Array | tuple[Array, Array]:
+        """Conditional mean E[y | X], averaged over PriorNet draws and components.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        return_std : bool, default=False
+            Whether to return the predictive standard deviation too.
+        quantiles : sequence of float, optional
+            Levels in (0, 1): return these quantiles instead of the mean.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y. With ``quantiles``, of shape (n_samples, n_quantiles) or
+            (n_samples, n_quantiles, n_outputs).
+        std : ndarray like ``y``
+            Only with ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            If both ``return_std`` and ``quantiles`` are asked for, or a level is not
+            inside (0, 1).
+        """
+        distribution = self.predict_distribution(X)
+        if quantiles is not None:
+            if return_std:
+                raise ValueError(
+                    "predict gives either return_std=True or quantiles; got both. Call "
+                    "predict_distribution(X) for all of it."
+                )
+            return distribution.quantile(np.atleast_1d(quantiles))
+        if return_std:
+            return distribution.mean(), distribution.std()
+        return distribution.mean()
+
+    def predict_distribution(self, X: ArrayLike) -> PredictiveDistribution:
+        """Return the predictive distribution of every row.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        distribution : PredictiveDistribution
+            A mixture over members, PriorNet draws and components, in the units of y;
+            computed chunk by chunk when it is asked.
+        """
+        self._check_fitted()
+        _, c = self._encode(X, self.schema_)
+        blocks = Blocks(self.learned_, self.device, c, *self._target_scaling())
+        n_outer = self.learned_.config.n_estimators * len(self.learned_.draws)
+        return PredictiveDistribution(
+            blocks,
+            n_rows=len(c),
+            n_outputs=self.n_outputs_,
+            single_output=self._single_output,
+            row_elements=n_outer * self.n_outputs_ * blocks.n_mixtures,
+        )
+
+    def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Array:
+        """Central intervals that hold ``coverage`` of the predictive distribution.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        coverage : float, default=0.9
+            Probability inside, per output.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
+            Lower and upper end, in the units of y.
+        """
+        return self.predict_distribution(X).interval(coverage)
+
+    def sample(
+        self, X: ArrayLike, n_samples: int = 1, random_state: RandomState = None
+    ) -> Array:
+        """Draw targets: a member, z ~ p(z | X), y ~ p(y | z, X), afresh for each draw.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        n_samples : int, default=1
+            Draws for each row.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        y : ndarray of shape (n_draws, n_samples) or (n_draws, n_samples, n_outputs)
+            Draws first, so that ``.mean(axis=0)`` has the shape of ``predict``.
+        """
+        engine = self._engine()
+        check_number("n_samples", n_samples, integer=True, low=1)
+        _, c = self._encode(X, self.schema_)
+        draws = engine.sample(len(c), c, n_samples, draw_seed(random_state))
+        return self._outputs(codec.decode_array(self.target_schema_, draws))
+
+    def score_samples(self, X: ArrayLike, y: ArrayLike | None = None) -> Array:
+        """Log density log p(y | X) of each row, jointly over the outputs.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+            Left out, the density is that of the prediction itself, y = ``predict(X)``:
+            how sharply the model commits itself.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            In nats, in the units of y; higher is more typical. Importance-weighted over
+            the posterior of z, with draws fixed in ``fit``.
+
+        References
+        ----------
+        Burda, Grosse, Salakhutdinov (2016), eq. 8.
+        """
+        engine = self._engine()
+        targets = self.predict(X) if y is None else y
+        log_prob, _ = engine.log_prob(self._pairs(X, targets))
+        return log_prob - np.log(self.target_schema_.scale).sum()
+
+    # -- latents -----------------------------------------------------------------
+
+    def transform(self, X: ArrayLike, y: ArrayLike | None = None) -> Array:
+        """Means of the latents, by the member with the best bound.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), optional
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            Means of PriorNet p(z | X), or of the posterior q(z | X, y) where ``y`` is
+            given.
+        """
+        engine = self._engine()
+        table, c = self._encode(X, self.schema_)
+        if y is None:
+            Z = engine.prior_mean(_pairs_without_y(c, self.n_outputs_))
+        else:
+            Z = engine.posterior_mean(self._pairs(X, y))
+        return self._like_input(Z, table)
+
+    def decode(self, Z: ArrayLike, X: ArrayLike) -> Array:
+        """Return expected targets at given latents, by the member of ``transform``.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            In the units of y.
+
+        Raises
+        ------
+        ValueError
+            If ``Z`` has another number of columns than ``n_components``, or of rows
+            than ``X``.
+        """
+        engine = self._engine()
+        Z = check_latents(Z, self._n_features_out)
+        _, c = self._encode(X, self.schema_)
+        check_consistent_length(Z, c)
+        values = engine.decode_mean(Z, c)
+        return self._outputs(codec.decode_array(self.target_schema_, values))
+
+    # -- helpers -----------------------------------------------------------------
+
+    def _read(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        proceed: bool,
+        min_rows: int,
+    ) -> tuple[Any, float]:
+        """Rows of positive weight, encoded, and the mean log Jacobian of y."""
+        table = self._read_table(X, reset=not proceed, min_rows=min_rows)
+        targets = self._read_targets(y, "y", reset=not proceed)
+        check_consistent_length(table.values, targets.values)
+        weight, keep = read_weights(sample_weight, len(table.values), min_rows)
+        table, targets = take_rows(table, keep), take_rows(targets, keep)
+        if not proceed:
+            self._learn_schemas(table, targets, weight)
+        data = _pairs(
+            codec.encode(self.schema_, table),
+            codec.encode(self.target_schema_, targets, "y"),
+            weight,
+        )
+        return data, float(np.log(self.target_schema_.scale).sum())
+
+    def _read_targets(self, y: ArrayLike, name: str, *, reset: bool) -> RawTable:
+        """Targets as a table; the number of outputs is learned or checked."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires {name} to be passed, but the target "
+                f"{name} is None."
+            )
+        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
+        single = values.ndim == 1
+        values = values[:, None] if single else values
+        if reset:
+            self._single_output, self.n_outputs_ = single, values.shape[1]
+        elif values.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"{name} must have {self.n_outputs_} output(s) as in fit; "
+                f"got {values.shape[1]}."
+            )
+        names = (name,) if single else tuple(f"y{i}" for i in range(values.shape[1]))
+        return RawTable(values, names, ("float64",) * len(names), None)
+
+    def _learn_schemas(self, table: RawTable, targets: RawTable, weight: Array) -> None:
+        kinds = dict.fromkeys(targets.names, CONTINUOUS)
+        self.target_schema_ = learn_schema(
+            targets, weight, density=True, kinds=kinds, name="y"
+        )
+        self.schema_ = learn_schema(table, weight, density=False)
+        self._n_features_out = self.n_components
+
+    def _pairs(self, X: ArrayLike, y: ArrayLike, name: str = "y") -> Any:
+        _, c = self._encode(X, self.schema_)
+        targets = self._read_targets(y, name, reset=False)
+        check_consistent_length(c, targets.values)
+        return _pairs(c, codec.encode(self.target_schema_, targets, name))
+
+    def _model(self) -> Any:
+        columns = tuple(range(self.n_outputs_))
+        check_number("n_mixtures", self.n_mixtures, integer=True, low=1)
+        name = "gaussian" if self.n_mixtures == 1 else "mixture"
+        head = self._head(name, columns, self.target_schema_, self.n_mixtures)
+        n_features = len(self.schema_.columns)
+        return self._model_config((head,), self.n_outputs_, n_features)
+
+    def _target_scaling(self) -> tuple[Array, Array]:
+        return self.target_schema_.shift, self.target_schema_.scale
+
+    def _outputs(self, values: Array) -> Array:
+        """Drop the axis of a single output, where y in ``fit`` had none."""
+        return values[..., 0] if self._single_output else values
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Mixture components of any rows, made when they are asked for."""
+
+    learned: Any
+    device: str
+    c: Array  # (N, C), encoded features
+    shift: Array  # (O,)
+    scale: Array  # (O,)
+
+    @property
+    def n_mixtures(self) -> int:
+        """Components of the head."""
+        return int(self.learned.config.heads[0].n_mixtures)
+
+    def __call__(self, rows: slice) -> MixtureComponents:
+        """Components of some rows in the units of y."""
+        from skvae._engine import door
+
+        engine = door.Engine(self.learned, self.device)
+        weights, means, scales = engine.mixture(self.c[rows])  # (N, E·S, O, K)
+        shift, scale = self.shift[:, None], self.scale[:, None]
+        return MixtureComponents(weights, means * scale + shift, scales * scale)
+
+
+def _pairs(c: Array, y: Array, weight: Array | None = None) -> Any:
+    from skvae._engine import door
+
+    return door.Encoded.of(y, c, weight)
+
+
+def _pairs_without_y(c: Array, n_outputs: int) -> Any:
+    return _pairs(c, np.full((len(c), n_outputs), np.nan))
