@@ -29,8 +29,7 @@ SPREAD_TOLERANCE = 2e-5
 # Highest-density regions: a panel is split until the trapezoid of its density gives
 # its mass to 1e-5 (0.1 standard deviations wide at a normal's mode) and to 2 %, so
 # that wide panels of low density are right too, up to a limit.
-MASS_TOLERANCE, NEGLIGIBLE_MASS, MAX_PANEL_MASS = 1e-5, 1e-8, 1 / 64
-MAX_PANELS = 1024
+MASS_TOLERANCE, NEGLIGIBLE_MASS, MAX_PANELS = 1e-5, 1e-8, 1024
 # Size of the temporaries made by one call to `_knots`, in elements.
 GATHER_ELEMENTS = 2**18
 # Five nodes on [0, 1]: exact for the square of a quartic.
@@ -309,7 +308,6 @@ def highest_density_intervals(mixture: Mixture, coverage: float) -> list[Array]:
         trapezoid = 0.5 * width * (panels.left[:, 2] + panels.right[:, 2])
         allowed = np.minimum(MASS_TOLERANCE, 0.02 * mass + NEGLIGIBLE_MASS)
         coarse = np.abs(mass - trapezoid) > allowed
-        coarse |= mass > MAX_PANEL_MASS
         return coarse & (np.bincount(panels.row) <= MAX_PANELS)[panels.row]
 
     panels = refine_panels(mixture, needs_split, max_rounds=60)
@@ -352,8 +350,9 @@ def _level_set(y: Array, density: Array, mixture: Mixture, coverage: float) -> A
     while high - low > 1:  # the level lies between two neighbouring node densities
         middle = (low + high) // 2
         low, high = (middle, high) if excess_mass(levels[middle]) > 0 else (low, middle)
-    bracket = levels[low], levels[high]
-    level = brentq(excess_mass, *bracket, xtol=1e-9 * bracket[1], rtol=1e-12)
+    level, above = levels[low], levels[high]
+    if excess_mass(level) > 0 > excess_mass(above):  # else floats have run out
+        level = brentq(excess_mass, level, above, xtol=1e-9 * above, rtol=1e-12)
     return _crossings(y, density, level)
 
 

@@ -376,9 +376,9 @@ class PredictiveDistribution:
         region : list over rows of ndarray of shape (n_intervals, 2)
             Intervals in ascending order, in the units of y; with an output axis a
             list of lists, ``region[row][output]``. Their mass under the exact cdf is
-            ``coverage`` to 1e-6 or better; the ends are where a density interpolated
-            on adaptive panels crosses the level, about 0.01 standard deviations from
-            the ideal ends.
+            ``coverage`` to 1e-6, unless components are as thin as the spacing of
+            floats; the ends are where a density interpolated on adaptive panels
+            crosses the level, about 0.01 standard deviations from the ideal ends.
 
         Raises
         ------

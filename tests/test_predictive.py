@@ -130,10 +130,10 @@ def test_density_of_one_output_integrates_to_one():
 
 def test_density_of_two_outputs_integrates_to_one_over_a_grid():
     ours = build()
-    axis = np.linspace(-20, 20, 201)
+    axis = np.linspace(-20, 20, 301)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)[:, :, None, :]
-    density = ours.pdf(np.broadcast_to(grid, (201, 201, N, O)))
-    assert density.shape == (201, 201, N)
+    density = ours.pdf(np.broadcast_to(grid, (301, 301, N, O)))
+    assert density.shape == (301, 301, N)
     total = density.sum((0, 1)) * (axis[1] - axis[0]) ** 2
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
@@ -203,19 +203,22 @@ def test_interval_is_a_pair_of_quantiles():
 # --- crps -------------------------------------------------------------------------
 
 
-def nasty_mixtures(n_components=70):
+def nasty_mixtures(n_components=70, n_rows=6):
     """Mixtures with more components than the closed form is used for."""
     rng = np.random.default_rng(5)
-    shape = (6, n_components)
+    shape = (n_rows, n_components)
     weights = rng.dirichlet(np.full(n_components, 0.2), shape[0])
     means, plain = rng.normal(size=shape), np.exp(0.3 * rng.normal(size=shape))
     half = np.where(np.arange(n_components) % 2, 1.0, 1e-6)  # needles on a broad base
+    far = means * 10 ** rng.uniform(-3, 4, shape)
     return {
         "plain": Mixture(weights, means, plain),
         "needles": Mixture(weights, means, np.full(shape, 1e-4)),
         "wide": Mixture(weights, means, 10 ** rng.uniform(-6, 3, size=shape)),
         "spike": Mixture(weights, np.where(half < 1, 0.3, means), plain * half),
-        "far": Mixture(weights, means * 10 ** rng.uniform(-3, 4, shape), plain),
+        "far": Mixture(weights, far, plain),
+        "far spikes": Mixture(weights, far, plain * half),
+        "far wide": Mixture(weights, far, 10 ** rng.uniform(-8, 3, size=shape)),
         "offset": Mixture(weights, means + 1e6, plain),
     }
 
@@ -228,6 +231,36 @@ def test_crps_quadrature_matches_the_closed_form(name):
         _mixture.half_spread_closed_form(mixture),
         rtol=1e-4,
     )
+
+
+@pytest.mark.parametrize("width", [1e-2, 1e-5, 1e-10])
+def test_crps_quadrature_finds_a_needle_of_any_width(width, monkeypatch):
+    """The number of points where the cdf is asked for does not grow: 40 suffice."""
+    asked = []
+    knots = _mixture._knots
+    monkeypatch.setattr(
+        _mixture, "_knots", lambda y, *args: asked.extend(y) or knots(y, *args)
+    )
+    weights, means, scales = [0.5, 0.5], [0.3, 0.0], [width, 1.0]
+    mixture = Mixture(*(np.array([part]) for part in (weights, means, scales)))
+    np.testing.assert_allclose(
+        _mixture.half_spread_quadrature(mixture),
+        _mixture.half_spread_closed_form(mixture),
+        rtol=2e-5,
+    )
+    assert len(asked) <= 40
+
+
+def test_crps_quadrature_is_of_high_order_on_a_smooth_cdf():
+    """E|Y - Y'| / 2 of a standard normal is 1 / sqrt(pi); panels are 1 wide."""
+    normal = Mixture(*(np.full((1, 1), value) for value in (1.0, 0.0, 1.0)))
+    row = np.zeros(17, dtype=int)
+    knots = _mixture._knots(np.linspace(-8, 8, 17), row, normal)
+    value, error = _mixture._panel_spread(
+        _mixture.Panels(row[1:], knots[:-1], knots[1:])
+    )
+    assert value.sum() == pytest.approx(1 / np.sqrt(np.pi), rel=1e-5)
+    assert abs(value.sum() - 1 / np.sqrt(np.pi)) < error.sum() < 1e-3
 
 
 def test_crps_does_not_change_when_components_are_replicated():
@@ -313,12 +346,32 @@ def test_region_of_a_bimodal_mixture_is_two_intervals_of_equal_density():
 @pytest.mark.parametrize("coverage", [0.05, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("name", list(nasty_mixtures()))
 def test_region_holds_its_mass_in_no_more_intervals_than_components(name, coverage):
-    mixture = nasty_mixtures()[name].take(np.arange(2))
+    """A mixture of J normals has at most J modes, so a level set has J intervals."""
+    mixture = nasty_mixtures(n_components=8, n_rows=20)[name]
     for i, region in enumerate(_mixture.highest_density_intervals(mixture, coverage)):
         ours = single(*(part[i] for part in mixture))
         assert mass(region, ours) == pytest.approx(coverage, abs=1e-3)
         assert (np.diff(region.ravel()) > 0).all()  # in order, apart, not empty
-        assert len(region) <= mixture.means.shape[1]
+        assert len(region) <= 8
+
+
+def test_region_of_more_needles_than_panels_holds_its_mass():
+    rng = np.random.default_rng(0)
+    means = rng.uniform(size=1500)
+    ours = single(np.full(1500, 1 / 1500), means, np.full(1500, 1e-7))
+    (region,) = ours.highest_density_region(0.9)
+    assert len(means) > _mixture.MAX_PANELS
+    assert mass(region, ours) == pytest.approx(0.9, abs=1e-3)
+
+
+def test_needles_thinner_than_the_spacing_of_floats_act_as_points():
+    """Two points at +-1e6 with equal weights: E|Y - y| - E|Y - Y'| / 2 = 5e5 at 1e6."""
+    means = np.repeat([-1e6, 1e6], 40)  # 80 components: beyond the closed form
+    ours = single(np.full(80, 1 / 80), means, np.full(80, 1e-13))
+    np.testing.assert_allclose(ours.crps([1e6]), 5e5, rtol=1e-4)
+    np.testing.assert_allclose(ours.interval(0.9), [[-1e6, 1e6]], rtol=1e-15)
+    (region,) = ours.highest_density_region(0.9)
+    np.testing.assert_allclose(np.abs(region), 1e6, rtol=1e-6)
 
 
 # --- shapes, chunks, pickles ------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Benchmarks of skvae; run ``python -m benchmarks.regression`` here."""

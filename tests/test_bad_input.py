@@ -1,0 +1,902 @@
+"""Refusals name the column or parameter, what was expected and what came.
+
+Also what a fit may say about itself, what it may cost to import, and what it may touch.
+"""
+
+import os
+import random
+import re
+import subprocess
+import sys
+import warnings
+from inspect import signature
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+from skvae import CVAERegressor, VAETransformer
+
+ESTIMATORS = [VAETransformer, CVAERegressor]
+SMALL = {
+    "n_components": 2,
+    "hidden_layer_sizes": (32,),
+    "n_estimators": 1,
+    "n_samples": 16,
+    "max_iter": 3,
+    "device": "cpu",
+    "random_state": 0,
+}
+# three epochs end before anything has settled; the warnings have tests of their own
+quick = pytest.mark.filterwarnings(
+    "ignore:Training stopped:sklearn.exceptions.ConvergenceWarning",
+    "ignore:All 2 latent:sklearn.exceptions.ConvergenceWarning",
+)
+either = pytest.mark.parametrize("Estimator", ESTIMATORS)
+
+
+def says(*words):
+    """Match a message that has every one of ``words``, in any order."""
+    return "(?s)" + "".join(rf"(?=.*(?<!\w){re.escape(w)}(?!\w))" for w in words)
+
+
+def table(n=60):
+    """Three correlated columns and a target."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]]
+    return X, X[:, 0] - X[:, 2] + 0.1 * rng.normal(size=n)
+
+
+def frame(n=60):
+    X, y = table(n)
+    return pd.DataFrame(X, columns=["height", "width", "depth"]), y
+
+
+def fit(Estimator, X, y=None, settings=None, **kwargs):
+    model = Estimator(**(SMALL | (settings or {})))
+    if Estimator is VAETransformer:
+        return model.fit(X, **kwargs)
+    return model.fit(X, table(len(X))[1] if y is None else y, **kwargs)
+
+
+def ask(model, X):
+    """Put the first question that comes to mind to a fitted model."""
+    return getattr(model, "predict", model.transform)(X)
+
+
+# -- parameters ------------------------------------------------------------------
+
+# name: values of the wrong type, values out of range, words of what is expected
+NUMBERS = {
+    "n_components": (["2", 2.0, None], [0, -3], ["integer"]),
+    "n_mixtures": (["2", 2.0, None], [0, -3], ["integer"]),
+    "n_estimators": (["2", 2.0, None, True], [0, -1], ["integer"]),
+    "n_draws": (["2", 2.5, None], [0, -1], ["integer"]),
+    "max_iter": (["9", 9.0, None], [0, -1], ["integer"]),
+    "n_iter_no_change": (["9", 9.5, None], [0, -1], ["integer"]),
+    "n_samples": (["9", 9.5, None], [0, -1], ["integer"]),
+    "batch_size": ([2.5, None], [0, -8], ["integer"]),
+    "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
+    "beta": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
+    "kl_warmup": (["1", None], [-0.1, 1.1, np.nan], ["number"]),
+    "free_bits": (["1", None], [-0.1, np.inf], ["number"]),
+    "learning_rate_init": (["1", None], [0.0, -1e-3, np.nan], ["number"]),
+    "alpha": (["1", None], [-1e-3, np.inf], ["number"]),
+    "tol": (["1", None], [-1e-3, np.nan], ["number"]),
+    "validation_fraction": (["1", None], [0.0, 1.0, -0.1, np.nan], ["number"]),
+    "min_scale": ([None, (0.1,)], [0.0, -1.0, np.nan], ["number"]),
+}
+# name: values that are not among the choices, the choices
+CHOICES = {
+    "activation": (["swish", None, 3], ["silu", "relu", "tanh", "gelu", "identity"]),
+    "numeric_embedding": (["fourier", 3], ["None", "periodic"]),
+    "objective": (["vae", None], ["elbo", "iwae"]),
+    "kl_schedule": (["sigmoid", None], ["linear", "cyclical", "constant"]),
+    "batch_size": (["all"], ["auto"]),
+    "min_scale": (["tiny"], ["auto"]),
+    "likelihood": (["normal", 3, None], ["auto", "gaussian", "mixture", "bernoulli"]),
+}
+FLAGS = {
+    name: ["yes", None, 2] for name in ("early_stopping", "warm_start", "verbose")
+}
+ELSEWHERE = {"hidden_layer_sizes", "device", "random_state"}
+
+
+def of(Estimator, cases):
+    """Cases of the parameters that an estimator has."""
+    return [case for case in cases if case[0] in signature(Estimator).parameters]
+
+
+def every(cases):
+    return [(Estimator, *case) for Estimator in ESTIMATORS for case in of(Estimator, cases)]
+
+
+@either
+def test_every_parameter_is_among_the_cases(Estimator):
+    covered = NUMBERS.keys() | CHOICES.keys() | FLAGS.keys() | ELSEWHERE
+    assert set(signature(Estimator).parameters) <= covered
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "name", "value", "expected"),
+    every(
+        (name, value, expected)
+        for name, (strange, _, expected) in NUMBERS.items()
+        for value in strange
+    ),
+)
+def test_a_number_of_another_type_is_refused(Estimator, name, value, expected):
+    if name == "min_scale" and value == "auto":
+        raise AssertionError("'auto' is allowed")
+    with pytest.raises(TypeError, match=says(name, *expected, type(value).__name__)):
+        fit(Estimator, table()[0], settings={name: value})
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "name", "value", "expected"),
+    every(
+        (name, value, expected)
+        for name, (_, outside, expected) in NUMBERS.items()
+        for value in outside
+    ),
+)
+def test_a_number_out_of_range_is_refused(Estimator, name, value, expected):
+    match = says(name, *expected) + rf".*got {re.escape(repr(value))}"
+    with pytest.raises(ValueError, match=match):
+        fit(Estimator, table()[0], settings={name: value})
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "name", "value", "choices"),
+    every(
+        (name, value, choices)
+        for name, (strange, choices) in CHOICES.items()
+        for value in strange
+    ),
+)
+def test_a_value_that_is_no_choice_is_refused(Estimator, name, value, choices):
+    match = says(name, *choices) + rf".*got {re.escape(repr(value))}"
+    with pytest.raises((ValueError, TypeError), match=match):
+        fit(Estimator, table()[0], settings={name: value})
+
+
+@pytest.mark.parametrize(
+    ("Estimator", "name", "value"),
+    every((name, value) for name, values in FLAGS.items() for value in values),
+)
+def test_a_flag_is_true_or_false(Estimator, name, value):
+    match = says(name, "True", "False") + rf".*got {re.escape(repr(value))}"
+    with pytest.raises(TypeError, match=match):
+        fit(Estimator, table()[0], settings={name: value})
+
+
+@either
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (32, TypeError),
+        (None, TypeError),
+        ("ab", TypeError),
+        ((32, 1.5), TypeError),
+        ((32, 0), ValueError),
+        ((-8,), ValueError),
+    ],
+)
+def test_hidden_layer_sizes_must_be_positive_integers(Estimator, value, error):
+    wrong = value[-1] if isinstance(value, tuple) else value
+    wrong = "a" if value == "ab" else wrong
+    match = r"hidden_layer_sizes.*integer.*got " + re.escape(repr(wrong))
+    with pytest.raises(error, match=match):
+        fit(Estimator, table()[0], settings={"hidden_layer_sizes": value})
+
+
+@either
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5, None])
+def test_a_device_that_is_not_here_is_refused(Estimator, device):
+    match = r"device must be .*'auto', 'cpu', 'cuda'.*got " + re.escape(repr(device))
+    with pytest.raises(ValueError, match=match):
+        fit(Estimator, table()[0], settings={"device": device})
+
+
+@quick
+@either
+def test_a_device_that_is_not_here_is_refused_by_a_fitted_model(Estimator):
+    X, _ = table()
+    model = fit(Estimator, X).set_params(device="gpu")
+    with pytest.raises(ValueError, match=r"device must be .*got 'gpu'"):
+        np.asarray(ask(model, X))
+
+
+@either
+@pytest.mark.parametrize("seed", ["one", 1.5])
+def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
+    with pytest.raises(ValueError, match=rf"{seed}.* cannot be used to seed"):
+        fit(Estimator, table()[0], settings={"random_state": seed})
+
+
+def test_free_bits_have_no_meaning_under_iwae():
+    settings = {"objective": "iwae", "free_bits": 0.1}
+    for Estimator in ESTIMATORS:
+        with pytest.raises(ValueError, match=r"free_bits.*'elbo'.*'iwae'"):
+            fit(Estimator, table()[0], settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "words"),
+    [
+        ({"heigth": "gaussian"}, ["likelihood", "heigth", "height"]),
+        ({"width": "poison"}, ["likelihood", "width", "poison", "gaussian"]),
+        ({"width": "bernoulli"}, ["width", "Bernoulli", "0", "1", "got"]),
+        (["gaussian"], ["likelihood", "got"]),
+    ],
+)
+def test_a_likelihood_that_does_not_fit_a_column_is_refused(likelihood, words):
+    with pytest.raises((ValueError, TypeError), match=says(*words)):
+        fit(VAETransformer, frame()[0], settings={"likelihood": likelihood})
+
+
+@quick
+@either
+@pytest.mark.parametrize(
+    "change", [{"n_components": 3}, {"hidden_layer_sizes": (8,)}, {"n_estimators": 2}]
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_training_cannot_go_on_with_weights_of_another_shape(Estimator, change, method):
+    X, y = table()
+    model = fit(Estimator, X, settings={"warm_start": True}).set_params(**change)
+    before = np.asarray(ask(model, X))
+    with pytest.raises(ValueError, match=says(*change, "warm_start=False")):
+        getattr(model, method)(X, y)
+    np.testing.assert_array_equal(ask(model, X), before)
+
+
+# -- tables ----------------------------------------------------------------------
+
+
+@either
+@pytest.mark.parametrize("as_frame", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "columns", "words"),
+    [
+        (0, 3, ["0 sample(s)", "minimum of 2"]),
+        (1, 3, ["1 sample(s)", "minimum of 2"]),
+        (60, 0, ["0 feature(s)", "minimum of 1"]),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_table_without_rows_or_columns_is_refused(
+    Estimator, as_frame, rows, columns, words, method
+):
+    X, y = frame()
+    X, y = X.iloc[:rows, :columns], y[:rows]
+    assert X.shape == (rows, columns)
+    match = "(?s)" + "".join(f"(?=.*{re.escape(word)})" for word in words)
+    with pytest.raises(ValueError, match=match):
+        getattr(Estimator(**SMALL), method)(X if as_frame else X.to_numpy(), y)
+
+
+@either
+@quick
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_no_rows_to_answer_for_are_refused(Estimator, as_frame):
+    X, _ = frame()
+    X = X if as_frame else X.to_numpy()
+    model = fit(Estimator, X)
+    with pytest.raises(ValueError, match=r"0 sample\(s\).*minimum of 1"):
+        ask(model, X[:0])
+
+
+@either
+@quick
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_infinity_is_refused_with_its_column(Estimator, value, as_frame):
+    X, _ = frame()
+    wrong = X.copy()
+    wrong.loc[3, "width"] = value
+    name = "width" if as_frame else "x1"
+    X, wrong = (X, wrong) if as_frame else (X.to_numpy(), wrong.to_numpy())
+    match = says("X", "infinity", name, "finite")
+    with pytest.raises(ValueError, match=match):
+        fit(Estimator, wrong)
+    with pytest.raises(ValueError, match=match):
+        ask(fit(Estimator, X), wrong)
+
+
+@either
+def test_a_column_without_any_value_is_refused(Estimator):
+    X, _ = frame()
+    X["width"] = np.nan
+    with pytest.raises(ValueError, match=says("X", "width", "no observed value")):
+        fit(Estimator, X)
+
+
+@pytest.mark.parametrize("value", [3.0, 0.1, -1e9])
+def test_a_constant_column_has_no_density_and_is_refused(value):
+    X, _ = frame()
+    X["width"] = value
+    match = says("X", "constant", "width", "two distinct values")
+    with pytest.raises(ValueError, match=match):
+        fit(VAETransformer, X)
+
+
+@quick
+def test_a_constant_feature_tells_nothing_and_does_no_harm():
+    X, y = frame()
+    X["width"] = 0.1
+    model = fit(CVAERegressor, X, y)
+    assert np.isfinite(model.predict(X)).all()
+    assert np.isfinite(model.score_samples(X, y)).all()
+
+
+@quick
+def test_a_constant_boolean_column_has_a_mass_and_is_taken():
+    X, _ = frame()
+    X["solid"] = True
+    vae = fit(VAETransformer, X)
+    assert vae.likelihoods_["solid"] == "bernoulli"
+    assert np.isfinite(vae.score_samples(X)).all()
+
+
+OTHER_KINDS = {
+    "word": lambda n: pd.Series(["a", "b"] * (n // 2)),
+    "object": lambda n: pd.Series([1, "b"] * (n // 2), dtype=object),
+    "category": lambda n: pd.Series(pd.Categorical(["a", "b"] * (n // 2))),
+    "numeric category": lambda n: pd.Series(pd.Categorical([1, 2] * (n // 2))),
+    "datetime": lambda n: pd.Series(pd.date_range("2020-01-01", periods=n)),
+    "timedelta": lambda n: pd.Series(pd.timedelta_range("1D", periods=n)),
+    "complex": lambda n: pd.Series(np.arange(n) + 1j),
+}
+
+
+@either
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_a_column_of_another_kind_is_refused_by_name_and_dtype(Estimator, kind):
+    X, _ = frame()
+    X["extra"] = OTHER_KINDS[kind](len(X))
+    dtype = str(X["extra"].dtype)
+    with pytest.raises(ValueError, match=says("X", "extra", dtype, "numeric")):
+        fit(Estimator, X)
+
+
+@either
+@quick
+def test_a_column_that_changed_its_kind_since_fit_is_refused(Estimator):
+    X, _ = frame()
+    model = fit(Estimator, X)
+    X["width"] = "wide"
+    with pytest.raises(ValueError, match=says("X", "width", "numeric")):
+        ask(model, X)
+
+
+@either
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (np.array(["a", "b"] * 30, dtype=object), ["x1", "a"]),
+        (np.arange(60).astype(object) + 1j, ["omplex"]),
+    ],
+    ids=["words", "complex"],
+)
+def test_an_array_column_of_another_kind_is_refused(Estimator, column, words):
+    X = table()[0].astype(object)
+    X[:, 1] = column
+    match = "(?s)" + "".join(f"(?=.*{word})" for word in words)
+    with pytest.raises((ValueError, TypeError), match=match):
+        fit(Estimator, X)
+
+
+@either
+@pytest.mark.parametrize("dtype", ["datetime64[D]", "timedelta64[s]"])
+def test_an_array_of_times_is_refused(Estimator, dtype):
+    X = np.arange(120).reshape(60, 2).astype(dtype)
+    with pytest.raises((ValueError, TypeError), match=says("X", X.dtype.name, "numeric")):
+        fit(Estimator, X)
+
+
+@either
+def test_an_array_of_complex_numbers_is_refused(Estimator):
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        fit(Estimator, table()[0] + 1j)
+
+
+@either
+def test_a_sparse_table_is_refused(Estimator):
+    with pytest.raises(TypeError, match=r"Sparse data was passed.*dense"):
+        fit(Estimator, scipy.sparse.csr_array(table()[0]))
+
+
+@either
+def test_a_single_axis_is_refused(Estimator):
+    with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
+        fit(Estimator, table()[0][:, 0])
+
+
+@either
+def test_a_column_name_that_occurs_twice_is_refused(Estimator):
+    X, _ = frame()
+    X.columns = ["height", "width", "width"]
+    with pytest.raises(ValueError, match=says("X", "more than one", "width")):
+        fit(Estimator, X)
+
+
+@either
+@quick
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda X: X[["width", "height", "depth"]], "must be in the same order"),
+        (lambda X: X[["height", "width"]], r"(?s)now missing.*depth"),
+        (lambda X: X.assign(mass=1.0), r"(?s)unseen at fit time.*mass"),
+        (lambda X: X.to_numpy()[:, :2], "X has 2 features, but .* is expecting 3"),
+    ],
+    ids=["order", "missing", "extra", "array"],
+)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_other_columns_than_those_of_fit_are_refused(Estimator, change, match):
+    X, y = frame()
+    model = fit(Estimator, X)
+    wrong = change(X)
+    assert list(getattr(wrong, "columns", [])) != list(X.columns)
+    for method in (lambda X: ask(model, X), lambda X: model.partial_fit(X, y)):
+        with pytest.raises(ValueError, match=match):
+            method(wrong)
+
+
+@quick
+@pytest.mark.parametrize(
+    "ask", [VAETransformer.transform, VAETransformer.partial_fit], ids=lambda f: f.__name__
+)
+def test_a_binary_column_stays_binary(ask):
+    X, _ = frame()
+    X["solid"] = np.arange(len(X)) % 2
+    vae = fit(VAETransformer, X)
+    assert vae.likelihoods_["solid"] == "bernoulli"
+    X.loc[7, "solid"] = 2
+    with pytest.raises(ValueError, match=says("X", "solid", "binary", "0", "1", "2")):
+        ask(vae, X)
+
+
+@quick
+@either
+def test_a_failed_fit_leaves_a_fitted_model_as_it_was(Estimator):
+    X, y = table()
+    model = fit(Estimator, X)
+    before = np.asarray(ask(model, X))
+    model.set_params(n_components=-1)
+    with pytest.raises(ValueError, match="n_components"):
+        model.fit(X[:, :2], y)
+    with pytest.raises(ValueError, match="infinity"):
+        model.fit(np.where(X > 1, np.inf, X)[:, :2], y)
+    model.set_params(n_components=2)
+    np.testing.assert_array_equal(ask(model, X), before)
+
+
+# -- targets ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [(np.nan, "y contains NaN"), (np.inf, "y contains inf"), (None, "y contains NaN")],
+)
+def test_a_target_that_is_missing_or_infinite_is_refused(value, match):
+    X, y = table()
+    y = y.astype(object if value is None else float)
+    y[3] = value
+    with pytest.raises(ValueError, match=match):
+        fit(CVAERegressor, X, y)
+
+
+@quick
+def test_a_target_that_is_missing_is_refused_when_it_is_scored():
+    X, y = table()
+    model = fit(CVAERegressor, X, y)
+    y = np.where(np.arange(len(y)) == 3, np.nan, y)
+    for method in (model.score_samples, model.transform, model.partial_fit):
+        with pytest.raises(ValueError, match="y contains NaN"):
+            method(X, y)
+
+
+def test_a_regressor_needs_a_target():
+    X, _ = table()
+    for method in (CVAERegressor.fit, CVAERegressor.partial_fit):
+        with pytest.raises(ValueError, match=says("requires y", "None")):
+            method(CVAERegressor(**SMALL), X, None)
+
+
+def test_a_constant_target_is_refused():
+    X, y = table()
+    with pytest.raises(ValueError, match=says("y", "constant", "two distinct values")):
+        fit(CVAERegressor, X, np.full(len(y), 0.1))
+    match = says("y", "constant", "y1", "two distinct values")
+    with pytest.raises(ValueError, match=match):
+        fit(CVAERegressor, X, np.c_[y, np.full(len(y), 0.1)])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda y: y.astype(str).astype(object) + " m", says("y", " m'"[2:])),
+        (lambda y: y[:, None, None], r"dim 3.*dim <= 2"),
+        (lambda y: y[:5], r"inconsistent numbers of samples.*60, 5"),
+        (lambda y: y + 1j, "Complex data not supported"),
+        (lambda y: np.arange(60).astype("datetime64[D]"), says("y", "datetime64")),
+        (lambda y: np.empty((60, 0)), r"0 feature\(s\)"),
+    ],
+    ids=["words", "3-D", "short", "complex", "times", "no output"],
+)
+def test_a_target_of_another_kind_or_shape_is_refused(change, match):
+    X, y = table()
+    with pytest.raises((ValueError, TypeError), match=match):
+        fit(CVAERegressor, X, change(y))
+
+
+@quick
+def test_the_number_of_outputs_stays_that_of_fit():
+    X, y = table()
+    one, two = fit(CVAERegressor, X, y), fit(CVAERegressor, X, np.c_[y, -y + X[:, 1]])
+    for method in (one.score_samples, one.transform, one.partial_fit):
+        with pytest.raises(ValueError, match=r"y must have 1 output.*got 2"):
+            method(X, np.c_[y, y])
+    with pytest.raises(ValueError, match=r"y must have 2 output.*got 1"):
+        two.score_samples(X, y)
+
+
+# -- validation rows and weights -------------------------------------------------
+
+
+def test_x_val_and_y_val_come_together():
+    X, y = table()
+    with pytest.raises(ValueError, match=r"X_val .*without y_val"):
+        fit(CVAERegressor, X, y, X_val=X)
+    with pytest.raises(ValueError, match=r"y_val .*without X_val"):
+        fit(CVAERegressor, X, y, y_val=y)
+
+
+@either
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda X: np.where(X > 1, np.inf, X), ["X_val", "infinity", "finite"]),
+        (lambda X: np.full_like(X, np.nan), ["X_val", "no observed value"]),
+        (lambda X: X[:, :2], ["2 features", "3 features"]),
+    ],
+    ids=["infinite", "empty", "narrow"],
+)
+def test_validation_rows_are_checked_like_others(Estimator, change, words):
+    X, y = table()
+    val = {"X_val": change(X)}
+    if Estimator is CVAERegressor:
+        if "no observed value" in words:
+            pytest.skip("features may all be missing: y is still there to be scored")
+        val["y_val"] = y
+    with pytest.raises(ValueError, match=says(*words)):
+        fit(Estimator, X, **val)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda y: y[:5], r"inconsistent numbers of samples.*60, 5"),
+        (lambda y: np.c_[y, y], r"y_val must have 1 output.*got 2"),
+        (lambda y: np.where(y > 1, np.nan, y), "y_val contains NaN"),
+    ],
+    ids=["short", "wide", "NaN"],
+)
+def test_validation_targets_are_checked_like_others(change, match):
+    X, y = table()
+    with pytest.raises(ValueError, match=match):
+        fit(CVAERegressor, X, y, X_val=X, y_val=change(y))
+
+
+@either
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("weight", "match"),
+    [
+        (-np.ones(60), r"(?i)negative.*sample_weight"),
+        (np.ones(5), r"(?i)sample_weight.*\(5,\).*\(60,\)"),
+        (np.zeros(60), r"(?i)(sample weights.*non-zero|sample_weight.*positive)"),
+        (np.eye(60)[0], r"sample_weight must be positive.*2 row.*is for 1"),
+        (np.full(60, np.nan), "sample_weight contains NaN"),
+        (np.full(60, np.inf), "sample_weight contains inf"),
+        (np.ones((60, 2)), r"(?i)sample weights must be 1D.*2D"),
+    ],
+    ids=["negative", "short", "zero", "single", "NaN", "inf", "2-D"],
+)
+def test_weights_that_are_none_are_refused(Estimator, method, weight, match):
+    X, y = table()
+    with pytest.raises(ValueError, match=match):
+        getattr(Estimator(**SMALL), method)(X, y, sample_weight=weight)
+
+
+# -- questions -------------------------------------------------------------------
+
+QUESTIONS = {
+    VAETransformer: {
+        "transform": lambda m, X: m.transform(X),
+        "inverse_transform": lambda m, X: m.inverse_transform(X[:, :2]),
+        "reconstruct": lambda m, X: m.reconstruct(X),
+        "sample": lambda m, X: m.sample(2),
+        "impute": lambda m, X: m.impute(X),
+        "score_samples": lambda m, X: m.score_samples(X),
+        "score": lambda m, X: m.score(X),
+        "score_features": lambda m, X: m.score_features(X),
+        "get_feature_names_out": lambda m, X: m.get_feature_names_out(),
+    },
+    CVAERegressor: {
+        "predict": lambda m, X: m.predict(X),
+        "predict_distribution": lambda m, X: m.predict_distribution(X),
+        "predict_interval": lambda m, X: m.predict_interval(X),
+        "sample": lambda m, X: m.sample(X),
+        "score_samples": lambda m, X: m.score_samples(X, X[:, 0]),
+        "score": lambda m, X: m.score(X, X[:, 0]),
+        "transform": lambda m, X: m.transform(X),
+        "transform with y": lambda m, X: m.transform(X, X[:, 0]),
+        "decode": lambda m, X: m.decode(X[:, :2], X),
+        "get_feature_names_out": lambda m, X: m.get_feature_names_out(),
+    },
+}
+ASKED = [(E, q) for E, questions in QUESTIONS.items() for q in questions]
+
+
+@either
+def test_every_public_method_is_among_the_questions(Estimator):
+    own = {
+        name
+        for cls in Estimator.__mro__
+        if cls.__module__.startswith("skvae")
+        for name, value in vars(cls).items()
+        if callable(value) and not name.startswith("_")
+    }
+    assert own - {"fit", "partial_fit"} <= QUESTIONS[Estimator].keys()
+
+
+@pytest.mark.parametrize(("Estimator", "question"), ASKED)
+def test_an_unfitted_model_says_so(Estimator, question):
+    with pytest.raises(NotFittedError, match=f"{Estimator.__name__} .*not fitted"):
+        QUESTIONS[Estimator][question](Estimator(**SMALL), table()[0])
+
+
+@quick
+@pytest.mark.parametrize(("Estimator", "question"), ASKED)
+def test_a_fitted_model_answers_the_same_questions(Estimator, question):
+    """So that the test above fails for the reason that it names."""
+    X, _ = table()
+    assert QUESTIONS[Estimator][question](fit(Estimator, X), X) is not None
+
+
+@quick
+def test_latents_of_another_width_are_refused():
+    X, y = table()
+    vae, model = fit(VAETransformer, X), fit(CVAERegressor, X, y)
+    for decode in (vae.inverse_transform, lambda Z: model.decode(Z, X)):
+        with pytest.raises(ValueError, match=r"Z must have 2 columns.*got 3"):
+            decode(X)
+        with pytest.raises(ValueError, match="Z contains NaN"):
+            decode(np.full((60, 2), np.nan))
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples.*5, 60"):
+        model.decode(np.zeros((5, 2)), X)
+
+
+@quick
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-2, ValueError), (1.5, TypeError)]
+)
+def test_the_number_of_draws_must_be_a_positive_integer(value, error):
+    X, y = table()
+    vae, model = fit(VAETransformer, X), fit(CVAERegressor, X, y)
+    with pytest.raises(error, match=rf"n_samples must be an integer.*got {value}"):
+        vae.sample(value)
+    with pytest.raises(error, match=rf"n_samples must be an integer.*got {value}"):
+        model.sample(X, n_samples=value)
+    with pytest.raises(error, match=rf"n_imputations must be an integer.*got {value}"):
+        vae.impute(X, n_imputations=value)
+
+
+@quick
+def test_levels_and_coverage_lie_between_zero_and_one():
+    X, y = table()
+    model = fit(CVAERegressor, X, y)
+    for level in (0.0, 1.0, 1.5, -0.5, np.nan):
+        match = rf"strictly between 0 and 1, got .*{level}"
+        with pytest.raises(ValueError, match=match):
+            model.predict(X, quantiles=[0.5, level])
+        with pytest.raises(ValueError, match="coverage must lie " + match):
+            model.predict_interval(X, coverage=level)
+
+
+@quick
+def test_std_and_quantiles_are_asked_for_one_at_a_time():
+    X, y = table()
+    model = fit(CVAERegressor, X, y)
+    with pytest.raises(ValueError, match=r"return_std=True or quantiles; got both"):
+        model.predict(X, return_std=True, quantiles=[0.5])
+
+
+# -- what a fit says about itself ------------------------------------------------
+
+
+@either
+@pytest.mark.filterwarnings("ignore:All 2 latent")
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_diverging_fit_keeps_finite_weights_and_says_so(Estimator, early_stopping):
+    X, y = table(150)
+    settings = {"learning_rate_init": 1e3, "max_iter": 20, "n_estimators": 2}
+    settings["early_stopping"] = early_stopping
+    match = r"diverged in 2 of 2 .*learning_rate_init \(now 1000\.0\)"
+    with pytest.warns(ConvergenceWarning, match=match):
+        model = fit(Estimator, X, y, settings)
+    losses = np.array(model.loss_curve_)
+    assert not np.isfinite(losses).all() or losses[-1] > losses[0] + 1e3
+    assert np.isfinite(model.learned_.weights).all()
+    Z = model.transform(X)
+    assert np.isfinite(Z).all()
+    if Estimator is VAETransformer:
+        assert np.isfinite(model.score_samples(X)).all()
+        assert np.isfinite(model.inverse_transform(Z)).all()
+    else:
+        assert np.isfinite(model.predict(X)).all()
+        assert np.isfinite(model.predict(X, quantiles=[0.01, 0.99])).all()
+        assert np.isfinite(model.score_samples(X, y)).all()
+
+
+@pytest.mark.filterwarnings("ignore:Training stopped")
+def test_a_collapsed_latent_is_named_with_what_to_change():
+    """At beta = 1000 nothing is worth a nat."""
+    X, y = table(150)
+    settings = {"beta": 1e3, "kl_schedule": "constant", "max_iter": 20}
+    for Estimator in ESTIMATORS:
+        changes = settings | {"objective": "elbo"}
+        match = says("2", "collapsed", "kl_warmup", "free_bits", "beta (now 1000.0")
+        with pytest.warns(ConvergenceWarning, match=match):
+            model = fit(Estimator, X, y, changes)
+        assert model.active_units_ == 0
+        assert (model.kl_per_dimension_ < 0.01).all()
+
+
+@pytest.mark.filterwarnings("ignore:All 2 latent")
+@either
+def test_too_few_epochs_are_named(Estimator):
+    X, y = table(150)
+    with pytest.warns(ConvergenceWarning, match=says("max_iter=6", "Raise max_iter")):
+        model = fit(Estimator, X, y, {"max_iter": 6, "learning_rate_init": 1e-3})
+    assert model.n_iter_ == 6
+    rises = np.diff(model.validation_scores_)
+    assert (rises > 0).all()
+
+
+@either
+def test_a_fit_that_went_well_warns_of_nothing(Estimator):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(200, 1))
+    X = z @ [[1.0, 1.0, -1.0]] + 0.1 * rng.normal(size=(200, 3))
+    # two branches, so that the latent of y given X has something to say
+    y = X[:, 0] + 2.0 * rng.choice([-1, 1], size=200) + 0.1 * rng.normal(size=200)
+    settings = {"max_iter": 60, "n_components": 1, "learning_rate_init": 1e-2}
+    if Estimator is CVAERegressor:
+        settings |= {"n_mixtures": 1, "numeric_embedding": None, "dropout": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = fit(Estimator, X, y, settings)
+    assert model.active_units_ == 1
+
+
+# -- what is left alone ----------------------------------------------------------
+
+
+def global_state():
+    """All that a library might change under its users' feet."""
+    _, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return {
+        "numpy": (keys.tolist(), *rest),
+        "torch": torch.get_rng_state().tolist(),
+        "random": random.getstate(),
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warnings": list(warnings.filters),
+        "floating point": np.geterr(),
+        "options": pd.get_option("mode.chained_assignment", silent=True)
+        if False
+        else None,
+        "environment": dict(os.environ),
+    }
+
+
+@quick
+def test_no_global_state_is_touched():
+    X, y = table()
+    fit(CVAERegressor, X, y)  # what is imported on first use has been imported
+    before = global_state()
+    vae = fit(VAETransformer, X)
+    vae.partial_fit(X)
+    vae.sample(3, random_state=0)
+    vae.impute(np.where(X > 1, np.nan, X), n_imputations=2, random_state=0)
+    vae.score_samples(X)
+    model = fit(CVAERegressor, X, y)
+    model.predict(X, quantiles=[0.1, 0.9])
+    model.sample(X, random_state=0)
+    model.predict_distribution(X).sample(3, random_state=0)
+    with pytest.raises(ValueError, match="beta"):
+        fit(VAETransformer, X, settings={"beta": -1.0})
+    assert global_state() == before
+
+
+def python(code, **environment):
+    """What a new interpreter prints that runs ``code``."""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+    return run.stdout
+
+
+def test_the_number_of_threads_is_put_back_even_when_a_fit_breaks_off():
+    code = """
+import sys, warnings, numpy as np, torch
+warnings.simplefilter("ignore")
+from skvae import VAETransformer
+assert torch.get_num_threads() == 2, torch.get_num_threads()
+during = set()
+class Watch:
+    def write(self, text):
+        during.add(torch.get_num_threads())
+        if broken:
+            raise OSError("disk full")
+    def flush(self): pass
+X = np.random.default_rng(0).normal(size=(60, 3))
+vae = VAETransformer(2, hidden_layer_sizes=(8,), max_iter=2, verbose=True)
+out, sys.stdout = sys.stdout, Watch()
+broken = False
+vae.fit(X)
+after = torch.get_num_threads()
+broken = True
+try:
+    vae.fit(X)
+except OSError:
+    out.write(f"{during} {after} {torch.get_num_threads()}")
+"""
+    # a net of 8 units is trained on one thread: there was something to put back
+    assert python(code, OMP_NUM_THREADS="2").strip() == "{1} 2 2"
+
+
+def test_import_is_quick_and_leaves_torch_alone():
+    code = (
+        "import sys, time; start = time.perf_counter(); import skvae; "
+        "print(time.perf_counter() - start, 'torch' in sys.modules)"
+    )
+    runs = [python(code).split() for _ in range(3)]
+    assert {torch_is_there for _, torch_is_there in runs} == {"False"}
+    assert min(float(seconds) for seconds, _ in runs) < 0.3
+
+
+@quick
+@either
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_the_callers_data_are_not_written_to(Estimator, as_frame):
+    X, y = frame()
+    X.iloc[::4, 1] = np.nan
+    weight = np.linspace(0.0, 1.0, len(X))
+    X = X if as_frame else X.to_numpy()
+    data = [X, y, weight]
+    before = [part.copy() for part in data]
+    model = fit(Estimator, X, y, sample_weight=weight)
+    ask(model, X)
+    if Estimator is VAETransformer:
+        model.impute(X)
+        model.impute(X, n_imputations=2)
+        model.reconstruct(X)
+    else:
+        model.score_samples(X, y)
+        model.transform(X, y)
+    for part, old in zip(data, before, strict=True):
+        np.testing.assert_array_equal(part, old)

@@ -1,0 +1,673 @@
+"""The one training loop and its door: splits, seeds, selection, and what is learned."""
+
+import dataclasses
+import math
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from skvae._engine import door, runtime, train
+from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
+
+N_ROWS, N_COLUMNS = 120, 3
+
+
+def table(n_rows=N_ROWS, missing=0.0, seed=0):
+    """Three correlated standard normal columns, cells missing at random."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((n_rows, 1))
+    x = 0.8 * z + 0.6 * rng.standard_normal((n_rows, N_COLUMNS))
+    x[rng.random(x.shape) < missing] = np.nan
+    return x
+
+
+def model_config(**changes):
+    head = HeadConfig("gaussian", tuple(range(N_COLUMNS)), (1e-3,) * N_COLUMNS)
+    settings = {
+        "n_columns": N_COLUMNS,
+        "n_conditions": 0,
+        "heads": (head,),
+        "n_components": 2,
+        "hidden_layer_sizes": (8,),
+        "n_estimators": 2,
+    }
+    return ModelConfig(**settings | changes)
+
+
+def fit(x=None, *, model=None, valid=None, seed=0, door_settings=None, **settings):
+    """``door.fit`` on the CPU with settings that take a blink."""
+    settings = {"max_iter": 5, "learning_rate_init": 0.02, **settings}
+    return door.fit(
+        model or model_config(),
+        TrainConfig(**settings),
+        door.Encoded.of(table() if x is None else x),
+        valid,
+        n_samples=16,
+        seed=seed,
+        device="cpu",
+        **(door_settings or {}),
+    )
+
+
+def conditional():
+    """Settings and rows of a conditional model with everything in it."""
+    head = HeadConfig("mixture", (0,), (1e-2,), n_mixtures=2)
+    config = model_config(
+        n_columns=1,
+        n_conditions=2,
+        heads=(head,),
+        prior="conditional",
+        numeric_embedding="periodic",
+    )
+    x = table(missing=0.2)
+    return config, door.Encoded.of(table(seed=1)[:, :1], x[:, :2])
+
+
+# -- splits ------------------------------------------------------------------------
+
+
+def split(n_rows, n_valid, n_members, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return train.split_rows(n_rows, n_valid, n_members, generator)
+
+
+@pytest.mark.parametrize(("n_rows", "n_valid"), [(10, 3), (17, 1), (20, 19), (6, 0)])
+def test_training_and_validation_rows_are_disjoint_and_cover_the_table(n_rows, n_valid):
+    parts = split(n_rows, n_valid, 4)
+    assert parts.train.shape == (4, n_rows - n_valid)
+    assert parts.valid.shape == (4, n_valid)
+    for own_train, own_valid in zip(parts.train, parts.valid, strict=True):
+        assert sorted([*own_train.tolist(), *own_valid.tolist()]) == list(range(n_rows))
+
+
+def test_members_hold_out_different_rows_while_rows_last():
+    parts = split(20, 5, 4)
+    assert sorted(parts.valid.flatten().tolist()) == list(range(20))
+    more = split(20, 5, 6)  # the fifth begins again
+    assert sorted(more.valid[:4].flatten().tolist()) == list(range(20))
+    assert sorted(more.valid[4].tolist()) == sorted(more.valid[0].tolist())
+
+
+def test_the_split_is_random_and_fixed_by_its_generator():
+    assert torch.equal(split(50, 5, 2).valid, split(50, 5, 2).valid)
+    assert not torch.equal(split(50, 5, 2).valid, split(50, 5, 2, seed=1).valid)
+    assert split(50, 50, 1).valid[0].tolist() != list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_rows", "expected"),
+    [("auto", 10, 10), ("auto", 100, 32), ("auto", 1600, 100), ("auto", 10**6, 512),
+     (7, 100, 7), (200, 100, 100)],
+)  # fmt: skip
+def test_the_automatic_batch_is_a_sixteenth_of_the_rows_within_bounds(
+    asked, n_rows, expected
+):
+    assert train.auto_batch_size(asked, n_rows) == expected
+
+
+def test_an_epoch_visits_rows_once_in_an_order_of_each_member():
+    index = torch.arange(100).expand(3, -1)
+    order = train.shuffle(index, 90, torch.Generator().manual_seed(0))
+    assert order.shape == (3, 90)
+    assert all(len(set(row.tolist())) == 90 for row in order)
+    assert not torch.equal(order[0], order[1])
+
+
+def test_validation_rows_are_never_trained_on():
+    """A held-out row may be anything: the loss of no epoch shows it.
+
+    Of 20 rows each of two members holds out 5, by the seed; every row in turn is made
+    wild, and exactly those 5 must leave that member's training as it was.
+    """
+    x, settings = table(20), {"validation_fraction": 0.25, "max_iter": 2}
+    expected = fit(x, **settings)[1].loss
+    unseen = []
+    for i in range(20):
+        wild = x.copy()
+        wild[i] = 5.0
+        unseen.append((fit(wild, **settings)[1].loss == expected).all(axis=0))
+    unseen = np.array(unseen)  # (rows, members)
+    assert unseen.sum(axis=0).tolist() == [5, 5]
+    assert not unseen.all(axis=1).any()
+
+
+@pytest.mark.parametrize("n_rows", [2, 3])
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
+def test_a_tiny_table_keeps_at_least_a_row_on_each_side(n_rows, fraction):
+    learned, record = fit(table(n_rows), validation_fraction=fraction, max_iter=2)
+    assert np.isfinite(learned.weights).all()
+    assert np.isfinite(record.bound).all()
+
+
+# -- chance and global state -------------------------------------------------------
+
+
+def test_a_seed_fixes_every_weight_and_another_changes_them():
+    first, again, other = fit(seed=1)[0], fit(seed=1)[0], fit(seed=2)[0]
+    np.testing.assert_array_equal(first.weights, again.weights)
+    np.testing.assert_array_equal(first.draws, again.draws)
+    np.testing.assert_array_equal(first.bound, again.bound)
+    # some start at 0 and stay there: indicators of columns that are never missing
+    assert (first.weights != other.weights).mean() > 0.8
+    assert (first.draws != other.draws).all()
+
+
+def test_members_of_a_fit_differ():
+    weights = fit()[0].weights
+    assert (weights[0] != weights[1]).mean() > 0.8
+
+
+def ask_everything(learned, data):
+    """Every question that the engine answers."""
+    engine = door.Engine(learned, "cpu")
+    engine.log_prob(data)
+    engine.log_prob_cells(data)
+    engine.conditional_mean(data)
+    engine.conditional_draws(data, 2, seed=0)
+    engine.posterior_mean(data)
+    engine.prior_mean(data)
+    engine.mean_kl(data)
+    engine.decode_mean(np.zeros((len(data), 2)), data.c)
+    engine.sample(len(data), data.c, 2, seed=0)
+    return engine.mixture(data.c)
+
+
+def test_no_global_random_state_is_read_or_changed():
+    config, data = conditional()
+    results = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the global state is what is tested
+        random.seed(seed)
+        before = (torch.get_rng_state(), np.random.get_state()[1].copy())  # noqa: NPY002
+        python = random.getstate()
+        learned, _ = door.fit(
+            config, TrainConfig(max_iter=2, dropout=0.2), data, None,
+            n_samples=16, seed=3, device="cpu",
+        )  # fmt: skip
+        results.append((learned.weights, *ask_everything(learned, data)))
+        assert torch.equal(torch.get_rng_state(), before[0])
+        np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+        assert random.getstate() == python
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def two_threads():
+    """Two threads outside, whatever the machine has, so that a change would show."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_are_put_back_after_a_fit_and_after_one_that_fails():
+    inside = []
+
+    def note(epoch, loss):
+        inside.append(torch.get_num_threads())
+        return False
+
+    fit(door_settings={"on_epoch": note})
+    assert set(inside) == {1}
+    assert torch.get_num_threads() == 2
+
+    def fail(epoch, loss):
+        note(epoch, loss)
+        raise RuntimeError("the user pressed stop")
+
+    with pytest.raises(RuntimeError, match="the user pressed stop"):
+        fit(door_settings={"on_epoch": fail})
+    assert inside[-1] == 1
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_large_products_keep_the_threads_that_torch_has():
+    with runtime.threads_for(1e12):
+        assert torch.get_num_threads() == 2
+    with runtime.threads_for(1.0):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
+# -- members -----------------------------------------------------------------------
+
+
+def started_from(first_member, **settings):
+    """Both members' weights after a fit whose first member began elsewhere."""
+    start, _ = fit(max_iter=1)
+    weights = start.weights.copy()
+    weights[0] = first_member(weights[0])
+    start = replace(start, weights=weights)
+    return fit(door_settings={"start": start}, seed=7, **settings)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae"])
+def test_a_member_learns_as_if_it_were_alone(objective):
+    """Gradient clipping, decay, moments and selection are each member's own."""
+    settings = {"objective": objective, "n_draws": 2, "alpha": 0.1}
+    calm, _ = started_from(lambda w: w, **settings)
+    other, _ = started_from(lambda w: 30 * w + 1, **settings)
+    assert (calm.weights[0] != other.weights[0]).mean() > 0.9
+    np.testing.assert_array_equal(calm.weights[1], other.weights[1])
+    assert calm.bound[1] == other.bound[1]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_a_member_that_overflows_does_not_disturb_the_others(bad):
+    calm, calm_record = started_from(lambda w: w)
+    broken, record = started_from(lambda w: np.full_like(w, bad))
+    np.testing.assert_array_equal(calm.weights[1], broken.weights[1])
+    np.testing.assert_array_equal(calm_record.bound[:, 1], record.bound[:, 1])
+    assert calm_record.diverged.tolist() == [False, False]
+    assert record.diverged.tolist() == [True, False]
+    assert broken.best_member == 1
+
+
+def test_a_fit_that_explodes_ends_with_finite_weights_and_says_so():
+    learned, record = fit(learning_rate_init=1e3, max_iter=20)
+    assert np.isfinite(learned.weights).all()
+    assert np.isfinite(learned.bound).all()
+    assert record.diverged.all()
+    assert not fit()[1].diverged.any()
+
+
+# -- selection ---------------------------------------------------------------------
+
+
+def overfitted(**settings):
+    """A fit of few rows that is at its best before its end."""
+    settings = {
+        "max_iter": 40,
+        "n_iter_no_change": 40,
+        "kl_schedule": "constant",
+        **settings,
+    }
+    return fit(table(24), valid=door.Encoded.of(table(200, seed=1)), **settings)
+
+
+def test_the_kept_weights_are_those_of_the_highest_bound():
+    """A fit that is stopped in the best epoch of a member has its weights."""
+    learned, record = overfitted()
+    np.testing.assert_array_equal(record.best_epoch, record.bound.argmax(axis=0))
+    np.testing.assert_array_equal(learned.bound, record.bound.max(axis=0))
+    assert (record.best_epoch < len(record.bound) - 1).all()
+    assert (record.best_epoch > 0).all()
+    for member, best in enumerate(record.best_epoch):
+        stop = {"on_epoch": lambda epoch, loss, last=best: epoch == last}
+        stopped, short = overfitted(door_settings=stop)
+        assert len(short.bound) == best + 1
+        np.testing.assert_array_equal(stopped.weights[member], learned.weights[member])
+
+
+def test_without_validation_rows_the_newest_weights_are_kept():
+    learned, record = fit(early_stopping=False, max_iter=6)
+    assert record.best_epoch.tolist() == [5, 5]
+    np.testing.assert_array_equal(learned.bound, record.bound[-1])
+    assert not record.stopped_early
+
+
+def test_starting_weights_are_kept_where_nothing_is_better():
+    """A rate that throws away a good start must not make it worse."""
+    start, _ = fit(max_iter=40)
+    throw = {"learning_rate_init": 50.0, "max_iter": 3, "kl_schedule": "constant"}
+    learned, record = fit(door_settings={"start": start}, **throw)
+    assert record.best_epoch.tolist() == [-1, -1]
+    np.testing.assert_array_equal(learned.weights, start.weights)
+    assert (record.bound < learned.bound).all()
+
+
+def test_training_raises_the_bound_of_the_members():
+    _, record = fit(max_iter=30)
+    assert (record.bound[-1] > record.bound[0] + 0.05).all()
+
+
+def test_early_stopping_ends_a_fit_that_has_learned_all_there_is():
+    """Independent columns: no latent can better the start by much."""
+    x = np.random.default_rng(0).standard_normal((200, N_COLUMNS))
+    learned, record = fit(x, max_iter=400, n_iter_no_change=5, kl_warmup=0.05, tol=0.02)
+    assert record.stopped_early
+    assert len(record.bound) < 200
+    # patience counts from the end of the KL warm-up, which is epoch 20
+    assert len(record.bound) >= 20 + 5
+    assert np.isfinite(learned.weights).all()
+
+
+def test_patience_outlasts_max_iter_without_a_stop():
+    _, record = fit(max_iter=8, n_iter_no_change=8)
+    assert len(record.bound) == 8
+    assert not record.stopped_early
+
+
+def test_history_has_an_entry_for_each_epoch_member_and_dimension():
+    epochs = []
+
+    def note(epoch, loss):
+        epochs.append((epoch, loss))
+        return False
+
+    learned, record = fit(max_iter=4, door_settings={"on_epoch": note})
+    assert record.loss.shape == record.bound.shape == (4, 2)
+    assert record.kl.shape == (4, 2, 2)
+    assert learned.kl.shape == (2, 2)
+    assert (record.kl >= 0).all()
+    assert [epoch for epoch, _ in epochs] == [0, 1, 2, 3]
+    np.testing.assert_allclose([loss for _, loss in epochs], record.loss.mean(axis=1))
+
+
+def test_rows_of_the_validation_table_are_the_ones_that_are_watched():
+    """Rows that nothing like the training rows explain have a far lower bound."""
+    like = fit(valid=door.Encoded.of(table(50, seed=1)))[1].bound
+    unlike = fit(valid=door.Encoded.of(table(50, seed=1) + 20.0))[1].bound
+    assert (like > unlike + 10).all()
+
+
+# -- one step ----------------------------------------------------------------------
+
+
+def test_moments_carry_over_to_the_next_partial_fit():
+    """Adam in closed form: one full batch an epoch, no decay, a clipped gradient.
+
+    From the first moments of two calls follows the gradient g of the second:
+    m2 = .9 m1 + .1 g. Then v2 = .999 v1 + .001 g², and the step is that of Kingma &
+    Ba (2015), alg. 1. Forgotten moments would contradict both. Rounding of float32:
+    g has it from a difference of numbers up to ten times its size.
+    """
+    one_epoch = {
+        "max_iter": 1,
+        "batch_size": N_ROWS,
+        "constant_rate": True,
+        "early_stopping": False,
+        "kl_schedule": "constant",
+        "alpha": 0.0,
+        "learning_rate_init": 1e-3,
+    }
+    keep = {"keep_moments": True}
+    first, _ = fit(door_settings=keep, **one_epoch)
+    second, _ = fit(door_settings={**keep, "start": first}, seed=1, **one_epoch)
+    m1, v1, m2, v2 = (
+        array.astype(np.float64)
+        for learned in (first, second)
+        for array in (learned.moments.first, learned.moments.second)
+    )
+    assert float(np.max(first.moments.step)) == 1.0
+    assert float(np.max(second.moments.step)) == 2.0
+    gradient = (m2 - 0.9 * m1) / 0.1
+    size = np.abs(gradient).max()
+    assert np.abs(m1).max() > 0.01 * size  # the moments of the first call matter
+    np.testing.assert_allclose(v2, 0.999 * v1 + 0.001 * gradient**2, atol=1e-8 * size)
+    mean, square = m2 / (1 - 0.9**2), v2 / (1 - 0.999**2)
+    step = -1e-3 * mean / (np.sqrt(square) + 1e-8)
+    moved = second.weights.astype(np.float64) - first.weights
+    np.testing.assert_allclose(moved, step, atol=1e-6)
+
+
+def test_without_kept_moments_nothing_of_the_optimizer_is_learned():
+    assert fit()[0].moments is None
+
+
+def test_decay_shrinks_matrices_and_leaves_biases_alone():
+    """One step, whatever the gradient: the decayed fit differs by rate · alpha · w."""
+    start, _ = fit(max_iter=1)
+    settings = {
+        "max_iter": 1,
+        "batch_size": N_ROWS,
+        "constant_rate": True,
+        "early_stopping": False,
+        "learning_rate_init": 1e-2,
+        "door_settings": {"start": start},
+    }
+    plain, _ = fit(alpha=0.0, **settings)
+    decayed, _ = fit(alpha=0.5, **settings)
+    layout = train.LatentModel(model_config(), torch.device("cpu"), torch.float32).layout
+    mask = layout.decay_mask().numpy()
+    assert 0 < mask.mean() < 1
+    expected = plain.weights - 1e-2 * 0.5 * mask * start.weights
+    np.testing.assert_allclose(decayed.weights, expected, atol=1e-6)
+
+
+def test_a_step_moves_no_weight_further_than_its_rate():
+    """The first step of Adam is the sign of the gradient times the rate."""
+    start, _ = fit(max_iter=1)
+    learned, _ = fit(
+        max_iter=1, batch_size=N_ROWS, constant_rate=True, early_stopping=False,
+        alpha=0.0, learning_rate_init=1e-2, door_settings={"start": start},
+    )  # fmt: skip
+    moved = np.abs(learned.weights - start.weights)
+    assert moved.max() < 1e-2 * (1 + 1e-3)
+    assert np.median(moved) > 0.99e-2
+
+
+# -- weights and missing cells -----------------------------------------------------
+
+
+def full_batch(data, **settings):
+    """A few steps over whole tables of one size, so that no batch cuts a table."""
+    config = TrainConfig(
+        max_iter=4, batch_size=10**6, early_stopping=False, alpha=0.0, **settings
+    )
+    return door.fit(
+        model_config(), config, data, None, n_samples=16, seed=0, device="cpu"
+    )
+
+
+def test_scaling_all_weights_changes_nothing():
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, N_ROWS)
+    one, _ = full_batch(door.Encoded.of(table(), weight=weight))
+    other, _ = full_batch(door.Encoded.of(table(), weight=4 * weight))
+    np.testing.assert_array_equal(one.weights, other.weights)
+    flat, _ = full_batch(door.Encoded.of(table()))
+    assert (one.weights != flat.weights).mean() > 0.5
+
+
+@pytest.mark.parametrize("embedding", [None, "periodic"])
+def test_missing_cells_everywhere_leave_training_finite(embedding):
+    x = table(missing=0.5)
+    x[:10] = np.nan  # rows without any cell
+    x[10:-1, 1] = np.nan  # a column with a single cell
+    learned, record = fit(x, model=model_config(numeric_embedding=embedding))
+    assert np.isfinite(learned.weights).all()
+    assert np.isfinite(record.loss).all()
+    assert np.isfinite(learned.kl).all()
+    log_prob, error = door.Engine(learned, "cpu").log_prob(door.Encoded.of(x))
+    assert np.isfinite(log_prob).all()
+    assert np.isfinite(error).all()
+
+
+def test_a_row_without_any_cell_has_the_likelihood_one():
+    """Nothing observed: log p is the log of the mean of prior / posterior, near 0.
+
+    Within 5 of the standard errors that the engine states.
+    """
+    learned, _ = fit(table(missing=0.3), max_iter=20)
+    empty = door.Encoded.of(np.full((1, N_COLUMNS), np.nan))
+    log_prob, error = door.Engine(learned, "cpu").log_prob(empty)
+    assert abs(log_prob[0]) < 5 * error[0] + 1e-9
+    assert error[0] < 0.2
+
+
+def test_the_indicator_of_a_column_that_was_never_missing_says_nothing():
+    """Its weights begin at 0 and have no gradient: missing reads as the mean, 0.
+
+    The other columns did go missing, and theirs have learned.
+    """
+    x = table(missing=0.3)
+    x[:, 0] = table()[:, 0]
+    learned, _ = fit(x, max_iter=10)
+    engine = door.Engine(learned, "cpu")
+    for column, same in [(0, True), (1, False), (2, False)]:
+        mean = np.full((1, N_COLUMNS), 0.5)
+        mean[0, column] = 0.0
+        missing = mean.copy()
+        missing[0, column] = np.nan
+        means = engine.posterior_mean(door.Encoded.of(np.vstack([mean, missing])))
+        assert np.array_equal(means[0], means[1]) is same
+
+
+# -- learned state -----------------------------------------------------------------
+
+
+def leaves(value, path="learned"):
+    """Every value inside nested dataclasses, tuples, lists and dicts."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from leaves(getattr(value, field.name), f"{path}.{field.name}")
+    elif isinstance(value, (tuple, list)):
+        for i, item in enumerate(value):
+            yield from leaves(item, f"{path}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(key, f"{path}.key")
+            yield from leaves(item, f"{path}[{key!r}]")
+    else:
+        yield path, value
+
+
+def test_what_is_learned_is_numpy_and_plain_python():
+    config, data = conditional()
+    learned, record = door.fit(
+        config, TrainConfig(max_iter=2), data, None,
+        n_samples=16, seed=0, device="cpu", keep_moments=True,
+    )  # fmt: skip
+    found = [*leaves(learned), *leaves(record, "record")]
+    assert len(found) > 20
+    plain = (np.ndarray, str, int, float, bool, type(None))
+    strange = [(path, type(value)) for path, value in found if type(value) not in plain]
+    assert strange == []
+    objects = [path for path, v in found if isinstance(v, np.ndarray) and v.dtype == "O"]
+    assert objects == []
+
+
+@pytest.mark.parametrize("n_samples", [1, 7, 100])
+def test_the_draws_of_inference_have_the_size_that_was_asked_for(n_samples):
+    learned, _ = door.fit(
+        model_config(), TrainConfig(max_iter=1), door.Encoded.of(table()), None,
+        n_samples=n_samples, seed=0, device="cpu",
+    )  # fmt: skip
+    assert learned.draws.shape == (n_samples, 2)
+    mean = door.Engine(learned, "cpu").conditional_mean(door.Encoded.of(table()))
+    assert mean.shape == (N_ROWS, N_COLUMNS)
+
+
+def test_the_learned_kl_is_that_of_the_kept_weights():
+    learned, _ = fit(max_iter=10)
+    kl = door.Engine(learned, "cpu").mean_kl(door.Encoded.of(table()))
+    np.testing.assert_allclose(learned.kl, kl, rtol=1e-12)
+
+
+# -- asking in chunks --------------------------------------------------------------
+
+
+def test_answers_do_not_depend_on_the_chunks(monkeypatch):
+    learned, _ = fit(table(missing=0.3), max_iter=5)
+    data = door.Encoded.of(table(missing=0.3, seed=4))
+
+    def answers():
+        engine = door.Engine(learned, "cpu")
+        return [
+            *engine.log_prob(data),
+            engine.log_prob_cells(data),
+            engine.conditional_mean(data),
+            engine.posterior_mean(data),
+            engine.mean_kl(data),
+            engine.decode_mean(data.x[:, :2] * 0 + 0.3),
+        ]
+
+    whole = answers()
+    # rows of one chunk now fit nowhere together
+    monkeypatch.setattr(door, "CHUNK_ELEMENTS", 1)
+    assert len(list(door.Engine(learned, "cpu")._chunks(data, 1))) == N_ROWS
+    for one, other in zip(whole, answers(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_maps_are_read_without_a_warning(tmp_path):
+    """Parallel workers and ``joblib.load(mmap_mode="r")`` pass read-only arrays."""
+    learned, _ = fit(door_settings={"keep_moments": True})
+    moments = [learned.moments.first, learned.moments.second, learned.moments.step]
+    for array in [learned.weights, learned.draws, *moments]:
+        array.flags.writeable = False
+    x, z = table(), np.zeros((4, 2))
+    x.flags.writeable = z.flags.writeable = False
+    data = door.Encoded.of(x)
+    data.weight.flags.writeable = data.c.flags.writeable = False
+    engine = door.Engine(learned, "cpu")
+    engine.log_prob(data)
+    engine.decode_mean(z)
+    door.fit(
+        learned.config, TrainConfig(max_iter=1), data, data,
+        n_samples=16, seed=0, device="cpu", start=learned,
+    )  # fmt: skip
+
+
+# -- draws -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_components", [1, 8, 64])
+def test_every_dimension_of_the_draws_has_one_in_each_stratum(n_components):
+    """Scrambled Sobol points: one in each interval of probability 1 / S (Owen 1998)."""
+    from scipy.special import ndtr
+
+    draws = door.normal_draws(256, n_components, seed=0)
+    strata = np.sort(np.floor(256 * ndtr(draws)).astype(int), axis=0)
+    np.testing.assert_array_equal(strata, np.arange(256)[:, None].repeat(n_components, 1))
+
+
+@pytest.mark.parametrize("n_components", [1, 64])
+def test_moments_of_the_draws_are_far_better_than_monte_carlo(n_components):
+    """Stratified, the mean has the error sqrt(sum of the strata's variances) / S.
+
+    That is about 0.02 of Monte Carlo's 1 / sqrt(S) for S = 1024, so a fifth is more
+    than five standard errors away; for the variance Monte Carlo has sqrt(2 / S).
+    """
+    draws = door.normal_draws(1024, n_components, seed=1)
+    assert np.abs(draws.mean(axis=0)).max() < 0.2 / math.sqrt(1024)
+    assert np.abs(draws.var(axis=0) - 1.0).max() < 0.3 * math.sqrt(2 / 1024)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 100, 129, 1000])
+def test_any_number_of_draws_is_finite_and_centred(n_samples):
+    """A scrambled point is uniform by itself, and a net's variance is at most e times
+    Monte Carlo's (Owen 1998): the bound is 5 sqrt(e / S) for each of 8 dimensions.
+    """
+    draws = door.normal_draws(n_samples, 8, seed=2)
+    assert draws.shape == (n_samples, 8)
+    assert np.isfinite(draws).all()
+    assert np.abs(draws.mean(axis=0)).max() < 5 * math.sqrt(math.e / n_samples)
+
+
+def test_draws_are_fixed_by_their_seed():
+    first, again, other = (door.normal_draws(64, 3, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+
+
+# -- devices -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["quantum", "", "meta", "cuda:99", None, 3.5])
+def test_a_device_that_cannot_be_used_is_named(device):
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' .* got"):
+        runtime.resolve_device(device)
+
+
+def test_the_processor_is_always_there():
+    assert runtime.resolve_device("cpu") == torch.device("cpu")
+
+
+def test_a_step_on_the_processor_runs_as_it_is():
+    calls = []
+
+    def step():
+        calls.append(1)
+
+    run = runtime.capture(step, [], torch.Generator())
+    assert calls == []
+    run()
+    assert calls == [1]

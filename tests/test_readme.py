@@ -1,0 +1,28 @@
+"""The python blocks of the README run, in order, as a reader would paste them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+
+
+@pytest.mark.slow
+def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
+    assert len(BLOCKS) == 3, "one regression, one imputation, one anomaly example"
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in BLOCKS:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["interval"].shape == (111, 2)
+    assert names["draws"].shape == (100, 111)
+    assert names["latent"].shape == (178, 8)
+    assert len(names["five"]) == 5
+    assert len(names["new"]) == 10
+    kept = ~names["holes"]
+    completed, X = names["completed"].to_numpy(), names["X"].to_numpy()
+    np.testing.assert_array_equal(completed[kept], X[kept])
+    assert not np.isnan(completed).any()
