@@ -2,6 +2,8 @@
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self
 
@@ -26,6 +28,7 @@ from skvae._engine.config import (
     ModelConfig,
     TrainConfig,
     check_choice,
+    check_flag,
     check_number,
 )
 from skvae._table import codec, reading
@@ -52,13 +55,16 @@ class LatentVariableEstimator(
 
     # -- reading -----------------------------------------------------------------
 
-    def _read_table(self, X: object, *, reset: bool, min_rows: int = 1) -> RawTable:
+    def _read_table(
+        self, X: object, *, reset: bool, min_rows: int = 1, name: str = "X"
+    ) -> RawTable:
         """Check ``X`` against the columns of ``fit`` (or learn them), NaN allowed."""
         if reading.is_frame(X):
-            table = reading.read_frame(X)
+            table = reading.read_frame(X, name)
             validate_data(self, X, reset=reset, skip_check_array=True)
             _check_size(table, min_rows)
         else:
+            reading.refuse_text(X, name)
             values = validate_data(
                 self,
                 X,
@@ -68,12 +74,14 @@ class LatentVariableEstimator(
                 ensure_min_samples=min_rows,
             )
             table = reading.read_array(values, str(values.dtype))
-        reading.check_finite(table)
+        reading.check_finite(table, name)
         return table
 
-    def _encode(self, X: object, schema: Schema) -> tuple[RawTable, Array]:
-        table = self._read_table(X, reset=False)
-        return table, codec.encode(schema, table)
+    def _encode(
+        self, X: object, schema: Schema, name: str = "X"
+    ) -> tuple[RawTable, Array]:
+        table = self._read_table(X, reset=False, name=name)
+        return table, codec.encode(schema, table, name)
 
     # -- parameters --------------------------------------------------------------
 
@@ -119,6 +127,12 @@ class LatentVariableEstimator(
         )
 
     def _train_config(self) -> TrainConfig:
+        check_flag("warm_start", self.warm_start)
+        if not isinstance(self.verbose, int) or self.verbose < 0:
+            raise TypeError(
+                "verbose must be True or False, or an integer >= 0; "
+                f"got {self.verbose!r}."
+            )
         names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
         return TrainConfig(**{name: getattr(self, name) for name in names})
 
@@ -134,6 +148,17 @@ class LatentVariableEstimator(
 
     # -- fitting -----------------------------------------------------------------
 
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put the estimator back as it was if fitting fails half way."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
     def _continues(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "learned_")
 
@@ -143,13 +168,14 @@ class LatentVariableEstimator(
         config: TrainConfig,
         data: Any,
         valid: Any,
-        offset: float,
+        offsets: tuple[float, float],
         proceed: bool,
     ) -> Self:
         """Call the engine; store what was learned and say what went wrong.
 
-        ``offset`` turns encoded log densities into those of the original units;
-        ``proceed`` begins at the weights of the earlier fit.
+        ``offsets`` turn encoded log densities of training and validation rows into
+        those of the original units; ``proceed`` begins at the weights of the earlier
+        fit.
         """
         from skvae._engine import door
 
@@ -170,9 +196,11 @@ class LatentVariableEstimator(
         if not proceed:
             self.n_iter_, self.loss_curve_, self.validation_scores_ = 0, [], []
         self.n_iter_ += len(record.loss)
-        self.loss_curve_ += (record.loss.mean(axis=1) + offset).tolist()
+        loss = record.loss.mean(axis=1) + offsets[0]
+        self.loss_curve_ = [*self.loss_curve_, *loss.tolist()]
         if config.early_stopping:
-            self.validation_scores_ += (record.bound.mean(axis=1) - offset).tolist()
+            bound = record.bound.mean(axis=1) - offsets[1]
+            self.validation_scores_ = [*self.validation_scores_, *bound.tolist()]
         self.kl_per_dimension_ = learned.kl[learned.best_member]
         self.active_units_ = int((self.kl_per_dimension_ > COLLAPSED).sum())
         self._warn(record, config)
@@ -204,10 +232,10 @@ class LatentVariableEstimator(
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        elif not config.constant_rate and _still_rising(record, config):
+        elif not config.constant_rate and _still_rising(record):
             warnings.warn(
-                f"Training stopped at max_iter={config.max_iter} while the validation "
-                "bound was still rising. Raise max_iter.",
+                f"Training stopped at max_iter={config.max_iter} while the bound was "
+                "still rising. Raise max_iter.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -255,16 +283,19 @@ class Reporter:
         return False
 
 
-def _still_rising(record: Any, config: TrainConfig) -> bool:
-    """Whether the last tenth of a full training raised the bound by 1 % of its gain."""
-    if record.stopped_early or not config.early_stopping:
+def _still_rising(record: Any) -> bool:
+    """Whether the last third of a full training gave a tenth of all that was gained.
+
+    Thirds, since the falling learning rate makes the last few epochs flat in any case.
+    """
+    if record.stopped_early:
         return False
     bound = record.bound.mean(axis=1)
-    tenth = max(1, len(bound) // 10)
-    if len(bound) <= 2 * tenth:
+    third = len(bound) // 3
+    if third == 0:
         return True
-    late = bound[-tenth:].mean() - bound[-2 * tenth : -tenth].mean()
-    return bool(late > max(config.tol, 0.01 * (bound.max() - bound[0])))
+    late = bound[-third:].mean() - bound[-2 * third : -third].mean()
+    return bool(late > 0.1 * (bound[-third:].mean() - bound[0]))
 
 
 def _check_size(table: RawTable, min_rows: int) -> None:

@@ -1,6 +1,6 @@
 """``CVAERegressor``: features and targets in; the distribution of y given X out."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from skvae._estimator import (
     take_rows,
 )
 from skvae._predictive import MixtureComponents, PredictiveDistribution
-from skvae._table import codec
+from skvae._table import codec, reading
 from skvae._table.reading import RawTable
 from skvae._table.schema import CONTINUOUS, learn_schema
 
@@ -69,7 +69,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         How it rises: once, four times, or not at all.
     free_bits : float, default=0.0
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
-    max_iter : int, default=160
+    max_iter : int, default=240
         Epochs at most.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 32 and 512.
@@ -82,7 +82,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         on them has not risen for ``n_iter_no_change`` epochs.
     validation_fraction : float, default=0.1
         Fraction of the rows held out; each member holds out its own.
-    n_iter_no_change : int, default=40
+    n_iter_no_change : int, default=60
         Epochs without a rise of more than ``tol`` before training stops.
     tol : float, default=1e-3
         Nats per row that count as a rise.
@@ -168,13 +168,13 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         kl_warmup: float = 0.3,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
-        max_iter: int = 160,
+        max_iter: int = 240,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 40,
+        n_iter_no_change: int = 60,
         tol: float = 1e-3,
         min_scale: float | str = "auto",
         n_samples: int = 128,
@@ -246,12 +246,15 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         """
         proceed = self._continues()
         config = self._train_config()
-        data, offset = self._read(X, y, sample_weight, proceed, min_rows=2)
         if (X_val is None) != (y_val is None):
             given, absent = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was given without {absent}; give both or none.")
-        valid = None if X_val is None else self._pairs(X_val, y_val, "y_val")
-        return self._train(self._model(), config, data, valid, offset, proceed)
+        with self._unchanged_on_error():
+            data, offsets = self._read(X, y, sample_weight, proceed, min_rows=2)
+            valid = None
+            if X_val is not None and y_val is not None:
+                valid = self._pairs(X_val, y_val, "X_val", "y_val")
+            return self._train(self._model(), config, data, valid, offsets, proceed)
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -274,8 +277,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         proceed = hasattr(self, "learned_")
         config = self._one_epoch()
         min_rows = 1 if proceed else 2
-        data, offset = self._read(X, y, sample_weight, proceed, min_rows)
-        return self._train(self._model(), config, data, None, offset, proceed)
+        with self._unchanged_on_error():
+            data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
+            return self._train(self._model(), config, data, None, offsets, proceed)
 
     # -- predicting --------------------------------------------------------------
 
@@ -470,8 +474,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         sample_weight: ArrayLike | None,
         proceed: bool,
         min_rows: int,
-    ) -> tuple[Any, float]:
-        """Rows of positive weight, encoded, and the mean log Jacobian of y."""
+    ) -> tuple[Any, tuple[float, float]]:
+        """Rows of positive weight, encoded, and the log Jacobian of y, twice."""
         table = self._read_table(X, reset=not proceed, min_rows=min_rows)
         targets = self._read_targets(y, "y", reset=not proceed)
         check_consistent_length(table.values, targets.values)
@@ -484,7 +488,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             codec.encode(self.target_schema_, targets, "y"),
             weight,
         )
-        return data, float(np.log(self.target_schema_.scale).sum())
+        offset = float(np.log(self.target_schema_.scale).sum())
+        return data, (offset, offset)
 
     def _read_targets(self, y: ArrayLike, name: str, *, reset: bool) -> RawTable:
         """Targets as a table; the number of outputs is learned or checked."""
@@ -493,6 +498,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 f"{type(self).__name__} requires {name} to be passed, but the target "
                 f"{name} is None."
             )
+        reading.refuse_text(y, name)
         values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
         single = values.ndim == 1
         values = values[:, None] if single else values
@@ -503,7 +509,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 f"{name} must have {self.n_outputs_} output(s) as in fit; "
                 f"got {values.shape[1]}."
             )
-        names = (name,) if single else tuple(f"y{i}" for i in range(values.shape[1]))
+        names: tuple[Hashable, ...] = tuple(f"y{i}" for i in range(values.shape[1]))
+        if single or reading.is_frame(y):
+            names = (name,) if single else tuple(y.columns)
         return RawTable(values, names, ("float64",) * len(names), None)
 
     def _learn_schemas(self, table: RawTable, targets: RawTable, weight: Array) -> None:
@@ -514,11 +522,13 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self.schema_ = learn_schema(table, weight, density=False)
         self._n_features_out = self.n_components
 
-    def _pairs(self, X: ArrayLike, y: ArrayLike, name: str = "y") -> Any:
-        _, c = self._encode(X, self.schema_)
-        targets = self._read_targets(y, name, reset=False)
+    def _pairs(
+        self, X: ArrayLike, y: ArrayLike, X_name: str = "X", y_name: str = "y"
+    ) -> Any:
+        _, c = self._encode(X, self.schema_, X_name)
+        targets = self._read_targets(y, y_name, reset=False)
         check_consistent_length(c, targets.values)
-        return _pairs(c, codec.encode(self.target_schema_, targets, name))
+        return _pairs(c, codec.encode(self.target_schema_, targets, y_name))
 
     def _model(self) -> Any:
         columns = tuple(range(self.n_outputs_))

@@ -1,10 +1,9 @@
 """``VAETransformer``: a table in; latents, likelihoods, imputations, new rows out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from skvae._engine.config import check_choice, check_number
@@ -17,6 +16,7 @@ from skvae._estimator import (
     take_rows,
 )
 from skvae._table import codec
+from skvae._table.codec import Rows
 from skvae._table.reading import RawTable
 from skvae._table.schema import BINARY, CONTINUOUS, Schema, learn_schema
 
@@ -156,7 +156,7 @@ class VAETransformer(LatentVariableEstimator):
         self,
         n_components: int = 8,
         *,
-        likelihood: str | Mapping[str, str] = "auto",
+        likelihood: str | Mapping[Hashable, str] = "auto",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.0,
@@ -245,11 +245,13 @@ class VAETransformer(LatentVariableEstimator):
         """
         proceed = self._continues()
         config = self._train_config()
-        data, offset = self._read(X, sample_weight, proceed, min_rows=2)
-        valid = None
-        if X_val is not None:
-            valid = self._rows(self._read_table(X_val, reset=False))
-        return self._train(self._model(), config, data, valid, offset, proceed)
+        with self._unchanged_on_error():
+            data, offset = self._read(X, sample_weight, proceed, min_rows=2)
+            valid, valid_offset = None, offset
+            if X_val is not None:
+                valid, valid_offset = self._read_held_out(X_val)
+            offsets = offset, valid_offset
+            return self._train(self._model(), config, data, valid, offsets, proceed)
 
     def partial_fit(
         self,
@@ -275,8 +277,10 @@ class VAETransformer(LatentVariableEstimator):
         proceed = hasattr(self, "learned_")
         config = self._one_epoch()
         min_rows = 1 if proceed else 2
-        data, offset = self._read(X, sample_weight, proceed, min_rows)
-        return self._train(self._model(), config, data, None, offset, proceed)
+        with self._unchanged_on_error():
+            data, offset = self._read(X, sample_weight, proceed, min_rows)
+            offsets = offset, offset
+            return self._train(self._model(), config, data, None, offsets, proceed)
 
     # -- latents -----------------------------------------------------------------
 
@@ -298,7 +302,7 @@ class VAETransformer(LatentVariableEstimator):
         Z = engine.posterior_mean(_rows(encoded))
         return self._like_input(Z, table)
 
-    def inverse_transform(self, Z: ArrayLike) -> Array | pd.DataFrame:
+    def inverse_transform(self, Z: ArrayLike) -> Rows:
         """Return expected rows at given latents, by the member of ``transform``.
 
         Parameters
@@ -320,7 +324,7 @@ class VAETransformer(LatentVariableEstimator):
         Z = check_latents(Z, self._n_features_out)
         return codec.decode(self.schema_, engine.decode_mean(Z))
 
-    def reconstruct(self, X: ArrayLike) -> Array | pd.DataFrame:
+    def reconstruct(self, X: ArrayLike) -> Rows:
         """``inverse_transform(transform(X))``: every row as its latent gives it back.
 
         Parameters
@@ -336,9 +340,7 @@ class VAETransformer(LatentVariableEstimator):
         rows = engine.decode_mean(engine.posterior_mean(_rows(encoded)))
         return codec.decode(self.schema_, rows, _index(table))
 
-    def sample(
-        self, n_samples: int = 1, random_state: RandomState = None
-    ) -> Array | pd.DataFrame:
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Rows:
         """Draw new rows: a member, z ~ N(0, I), x ~ p(x | z).
 
         Parameters
@@ -365,7 +367,7 @@ class VAETransformer(LatentVariableEstimator):
         X: ArrayLike,
         n_imputations: int | None = None,
         random_state: RandomState = None,
-    ) -> Array | pd.DataFrame | list[pd.DataFrame]:
+    ) -> Rows | list[Rows]:
         """Fill the missing cells of ``X`` given the observed ones.
 
         Parameters
@@ -478,19 +480,35 @@ class VAETransformer(LatentVariableEstimator):
         if not proceed:
             self.schema_ = self._learn_schema(table, weight)
             self._n_features_out = self.n_components
-        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
-        offset = float(np.average(jacobian, weights=weight))
-        return self._rows(table, weight), offset
+        return self._rows(table, weight), self._offset(table, weight)
 
-    def _likelihoods(self, table: RawTable) -> dict[str, str]:
+    def _read_held_out(self, X_val: ArrayLike) -> tuple[Any, float]:
+        """Read validation rows; also return their mean log Jacobian."""
+        table = self._read_table(X_val, reset=False, name="X_val")
+        if np.isnan(table.values).all():
+            raise ValueError("X_val has no observed value; expected at least one.")
+        rows = self._rows(table, name="X_val")
+        return rows, self._offset(table, rows.weight)
+
+    def _offset(self, table: RawTable, weight: Array) -> float:
+        """Mean log Jacobian of some rows."""
+        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
+        return float(np.average(jacobian, weights=weight))
+
+    def _likelihoods(self, table: RawTable) -> dict[Hashable, str]:
         """Likelihoods asked for by name, {} under "auto"."""
         if isinstance(self.likelihood, str):
             check_choice("likelihood", self.likelihood, ("auto", *KINDS))
             if self.likelihood == "auto":
                 return {}
             return dict.fromkeys(table.names, self.likelihood)
+        if not isinstance(self.likelihood, Mapping):
+            raise TypeError(
+                f"likelihood must be one of {['auto', *KINDS]} or a dict {{column: "
+                f"name}}; got {self.likelihood!r}."
+            )
         asked = dict(self.likelihood)
-        unknown = sorted(set(asked) - set(table.names))
+        unknown = sorted(set(asked) - set(table.names), key=str)
         if unknown:
             raise ValueError(
                 f"likelihood names columns that X does not have: {unknown}; expected "
@@ -522,10 +540,12 @@ class VAETransformer(LatentVariableEstimator):
         )
         return self._model_config(heads, len(self.schema_.columns), 0)
 
-    def _rows(self, table: RawTable, weight: Array | None = None) -> Any:
-        return _rows(codec.encode(self.schema_, table), weight)
+    def _rows(
+        self, table: RawTable, weight: Array | None = None, name: str = "X"
+    ) -> Any:
+        return _rows(codec.encode(self.schema_, table, name), weight)
 
-    def _filled(self, table: RawTable, rows: Array) -> Array | pd.DataFrame:
+    def _filled(self, table: RawTable, rows: Array) -> Rows:
         return codec.fill(table, codec.decode(self.schema_, rows, _index(table)))
 
 
@@ -535,5 +555,5 @@ def _rows(encoded: Array, weight: Array | None = None) -> Any:
     return door.Encoded.of(encoded, weight=weight)
 
 
-def _index(table: RawTable) -> pd.Index | None:
+def _index(table: RawTable) -> Any:
     return None if table.frame is None else table.frame.index

@@ -59,7 +59,7 @@ def fit(Estimator, X, y=None, settings=None, **kwargs):
     model = Estimator(**(SMALL | (settings or {})))
     if Estimator is VAETransformer:
         return model.fit(X, **kwargs)
-    return model.fit(X, table(len(X))[1] if y is None else y, **kwargs)
+    return model.fit(X, table(X.shape[0])[1] if y is None else y, **kwargs)
 
 
 def ask(model, X):
@@ -99,9 +99,7 @@ CHOICES = {
     "min_scale": (["tiny"], ["auto"]),
     "likelihood": (["normal", 3, None], ["auto", "gaussian", "mixture", "bernoulli"]),
 }
-FLAGS = {
-    name: ["yes", None, 2] for name in ("early_stopping", "warm_start", "verbose")
-}
+FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start", "verbose")}
 ELSEWHERE = {"hidden_layer_sizes", "device", "random_state"}
 
 
@@ -111,7 +109,9 @@ def of(Estimator, cases):
 
 
 def every(cases):
-    return [(Estimator, *case) for Estimator in ESTIMATORS for case in of(Estimator, cases)]
+    """Cases of all estimators, each preceded by its estimator."""
+    cases = list(cases)
+    return [(E, *case) for E in ESTIMATORS for case in of(E, cases)]
 
 
 @either
@@ -129,8 +129,6 @@ def test_every_parameter_is_among_the_cases(Estimator):
     ),
 )
 def test_a_number_of_another_type_is_refused(Estimator, name, value, expected):
-    if name == "min_scale" and value == "auto":
-        raise AssertionError("'auto' is allowed")
     with pytest.raises(TypeError, match=says(name, *expected, type(value).__name__)):
         fit(Estimator, table()[0], settings={name: value})
 
@@ -393,7 +391,9 @@ def test_an_array_column_of_another_kind_is_refused(Estimator, column, words):
 @pytest.mark.parametrize("dtype", ["datetime64[D]", "timedelta64[s]"])
 def test_an_array_of_times_is_refused(Estimator, dtype):
     X = np.arange(120).reshape(60, 2).astype(dtype)
-    with pytest.raises((ValueError, TypeError), match=says("X", X.dtype.name, "numeric")):
+    with pytest.raises(
+        (ValueError, TypeError), match=says("X", X.dtype.name, "numeric")
+    ):
         fit(Estimator, X)
 
 
@@ -448,7 +448,9 @@ def test_other_columns_than_those_of_fit_are_refused(Estimator, change, match):
 
 @quick
 @pytest.mark.parametrize(
-    "ask", [VAETransformer.transform, VAETransformer.partial_fit], ids=lambda f: f.__name__
+    "ask",
+    [VAETransformer.transform, VAETransformer.partial_fit],
+    ids=lambda f: f.__name__,
 )
 def test_a_binary_column_stays_binary(ask):
     X, _ = frame()
@@ -519,7 +521,7 @@ def test_a_constant_target_is_refused():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda y: y.astype(str).astype(object) + " m", says("y", " m'"[2:])),
+        (lambda y: y.astype(str).astype(object) + " m", r"(?s)(?=.*\by\b)(?=.* m')"),
         (lambda y: y[:, None, None], r"dim 3.*dim <= 2"),
         (lambda y: y[:5], r"inconsistent numbers of samples.*60, 5"),
         (lambda y: y + 1j, "Complex data not supported"),
@@ -702,10 +704,10 @@ def test_levels_and_coverage_lie_between_zero_and_one():
     X, y = table()
     model = fit(CVAERegressor, X, y)
     for level in (0.0, 1.0, 1.5, -0.5, np.nan):
-        match = rf"strictly between 0 and 1, got .*{level}"
-        with pytest.raises(ValueError, match=match):
+        match = "must lie strictly between 0 and 1, got "
+        with pytest.raises(ValueError, match=match + f".*{level:g}"):
             model.predict(X, quantiles=[0.5, level])
-        with pytest.raises(ValueError, match="coverage must lie " + match):
+        with pytest.raises(ValueError, match=f"coverage {match}{level}"):
             model.predict_interval(X, coverage=level)
 
 
@@ -730,8 +732,8 @@ def test_a_diverging_fit_keeps_finite_weights_and_says_so(Estimator, early_stopp
     match = r"diverged in 2 of 2 .*learning_rate_init \(now 1000\.0\)"
     with pytest.warns(ConvergenceWarning, match=match):
         model = fit(Estimator, X, y, settings)
-    losses = np.array(model.loss_curve_)
-    assert not np.isfinite(losses).all() or losses[-1] > losses[0] + 1e3
+    # a loss of standardised columns begins at a few nats
+    assert not np.max(model.loss_curve_) < 1e6
     assert np.isfinite(model.learned_.weights).all()
     Z = model.transform(X)
     assert np.isfinite(Z).all()
@@ -758,25 +760,30 @@ def test_a_collapsed_latent_is_named_with_what_to_change():
         assert (model.kl_per_dimension_ < 0.01).all()
 
 
+def one_factor(n=200):
+    """Three columns with one factor; y has two branches, so that its latent counts."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(n, 1))
+    X = z @ [[1.0, 1.0, -1.0]] + 0.1 * rng.normal(size=(n, 3))
+    branch = rng.choice([-1.0, 1.0], size=n)
+    return X, X[:, 0] + 2.0 * branch + 0.1 * rng.normal(size=n)
+
+
 @pytest.mark.filterwarnings("ignore:All 2 latent")
 @either
 def test_too_few_epochs_are_named(Estimator):
-    X, y = table(150)
-    with pytest.warns(ConvergenceWarning, match=says("max_iter=6", "Raise max_iter")):
-        model = fit(Estimator, X, y, {"max_iter": 6, "learning_rate_init": 1e-3})
-    assert model.n_iter_ == 6
-    rises = np.diff(model.validation_scores_)
-    assert (rises > 0).all()
+    X, y = one_factor()
+    with pytest.warns(ConvergenceWarning, match=says("max_iter=10", "Raise max_iter")):
+        short = fit(Estimator, X, y, {"max_iter": 10})
+    assert short.n_iter_ == 10
+    more = fit(Estimator, X, y, {"max_iter": 160})
+    assert more.validation_scores_[-1] > short.validation_scores_[-1] + 0.5
 
 
 @either
 def test_a_fit_that_went_well_warns_of_nothing(Estimator):
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(200, 1))
-    X = z @ [[1.0, 1.0, -1.0]] + 0.1 * rng.normal(size=(200, 3))
-    # two branches, so that the latent of y given X has something to say
-    y = X[:, 0] + 2.0 * rng.choice([-1, 1], size=200) + 0.1 * rng.normal(size=200)
-    settings = {"max_iter": 60, "n_components": 1, "learning_rate_init": 1e-2}
+    X, y = one_factor()
+    settings = {"max_iter": 160, "n_components": 1, "n_iter_no_change": 20}
     if Estimator is CVAERegressor:
         settings |= {"n_mixtures": 1, "numeric_embedding": None, "dropout": 0.0}
     with warnings.catch_warnings():
@@ -802,9 +809,6 @@ def global_state():
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warnings": list(warnings.filters),
         "floating point": np.geterr(),
-        "options": pd.get_option("mode.chained_assignment", silent=True)
-        if False
-        else None,
         "environment": dict(os.environ),
     }
 

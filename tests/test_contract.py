@@ -16,7 +16,7 @@ SMALL = {
     "hidden_layer_sizes": (16,),
     "n_estimators": 1,
     "n_samples": 16,
-    "max_iter": 20,
+    "max_iter": 40,
 }
 EXCUSES = {
     "check_sample_weight_equivalence_on_dense_data": (

@@ -48,7 +48,7 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 def check_flag(name: str, value: object) -> None:
     """Refuse ``value`` unless it is True or False."""
-    if value not in (True, False):
+    if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False; got {value!r}.")
 
 

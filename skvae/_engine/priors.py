@@ -50,17 +50,16 @@ class PriorNet:
         self,
         layout: Layout,
         config: ModelConfig,
+        hidden: Sequence[int],
         n_features: int,
-        zero_inputs: slice | None = None,
     ) -> None:
         self.net = MLP(
             layout,
             [n_features],
-            config.hidden_layer_sizes,
+            hidden,
             2 * config.n_components,
             config.activation,
             gain=0.1,
-            zero_inputs=[zero_inputs],
         )
 
     def __call__(

@@ -8,6 +8,7 @@ from skvae._table.reading import RawTable
 from skvae._table.schema import BINARY, CONTINUOUS, Schema
 
 Array = NDArray[np.float64]
+Rows = Array | pd.DataFrame  # rows as the user knows them
 
 
 def encode(schema: Schema, table: RawTable, name: str = "X") -> Array:
@@ -37,9 +38,7 @@ def decode_array(schema: Schema, values: Array) -> Array:
     return out
 
 
-def decode(
-    schema: Schema, values: Array, index: pd.Index | None = None
-) -> Array | pd.DataFrame:
+def decode(schema: Schema, values: Array, index: pd.Index | None = None) -> Rows:
     """Return encoded rows (N, D) as ``fit`` saw them: DataFrame or array."""
     cells = decode_array(schema, values)
     if not schema.is_frame:
@@ -55,26 +54,32 @@ def decode(
 def _as_dtype(cells: Array, dtype: str) -> pd.Series:
     target = pd.api.types.pandas_dtype(dtype)
     series = pd.Series(cells)
+    if pd.api.types.is_bool_dtype(target):
+        return (series >= 0.5).astype(target).array
     if pd.api.types.is_integer_dtype(target):
         info = np.iinfo(target.type)
         series = series.round().clip(info.min, info.max)
     return series.astype(target).array
 
 
-def fill(table: RawTable, completed: Array | pd.DataFrame) -> Array | pd.DataFrame:
+def fill(table: RawTable, completed: Rows) -> Rows:
     """Copy ``table`` with its missing cells from ``completed``.
 
     Observed cells are returned bit for bit.
     """
     missing = np.isnan(table.values)
-    if table.frame is None or not isinstance(completed, pd.DataFrame):
-        cells = np.asarray(completed)
-        return np.where(missing, cells, table.values).astype(cells.dtype)
-    out = table.frame.copy()
-    for i in np.flatnonzero(missing.any(axis=0)):
-        column = out.iloc[:, int(i)]
-        source = completed.iloc[:, int(i)].astype(column.dtype)
-        out[out.columns[int(i)]] = column.mask(missing[:, i], source.array)
+    if table.frame is None and not isinstance(completed, pd.DataFrame):
+        return np.where(missing, completed, table.values).astype(table.dtypes[0])
+    rows = pd.DataFrame(completed)
+    out = rows.copy() if table.frame is None else table.frame.copy()
+    for i, label in enumerate(out.columns):
+        column = out.iloc[:, i]
+        if table.frame is None:
+            seen = _as_dtype(table.values[:, i], str(column.dtype))
+            out[label] = column.where(missing[:, i], seen)
+        elif missing[:, i].any():
+            source = rows.iloc[:, i].astype(column.dtype)
+            out[label] = column.mask(missing[:, i], source.array)
     return out
 
 

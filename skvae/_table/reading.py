@@ -1,5 +1,6 @@
 """A user's table as named float columns, or a refusal that names the column."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ class RawTable:
     """Columns as floats with ``NaN`` for missing, beside what they were."""
 
     values: Array  # (N, D)
-    names: tuple[str, ...]
+    names: tuple[Hashable, ...]
     dtypes: tuple[str, ...]
     frame: pd.DataFrame | None  # the frame itself; None: it was an array
 
@@ -35,9 +36,9 @@ def read_frame(X: object, name: str = "X") -> RawTable:
         If a column name occurs twice, or a column holds anything else.
     """
     frame = X if isinstance(X, pd.DataFrame) else _to_pandas(X)
-    names = [str(column) for column in frame.columns]
-    twice = sorted({column for column in names if names.count(column) > 1})
-    if twice:
+    names = list(frame.columns)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(
             f"{name} has more than one column named {twice}; give each its own name."
         )
@@ -60,6 +61,37 @@ def read_frame(X: object, name: str = "X") -> RawTable:
         tuple(str(series.dtype) for series in columns),
         frame,
     )
+
+
+def refuse_text(X: object, name: str = "X") -> None:
+    """Refuse arrays of text or dates, naming the column.
+
+    Raises
+    ------
+    ValueError
+        If a cell is text, naming the column; if the array holds dates or durations.
+    """
+    if not isinstance(X, np.ndarray | list | tuple):
+        return
+    try:
+        cells = np.asarray(X)
+    except ValueError:  # ragged: left to scikit-learn's own message
+        return
+    if cells.dtype.kind in "mM":
+        raise ValueError(
+            f"{name} must be numeric; got dtype {cells.dtype}. Convert dates to "
+            "numbers first, for example to days since a date."
+        )
+    if cells.dtype.kind not in "OUS":
+        return
+    columns = cells.reshape(len(cells), -1).T if cells.ndim else cells.reshape(1, 1)
+    for i, column in enumerate(columns):
+        text = [cell for cell in column if isinstance(cell, str | bytes)]
+        if text:
+            raise ValueError(
+                f"{name} must be numeric; column 'x{i}' holds text such as "
+                f"{str(text[0])!r}. Encode it first, or leave it out."
+            )
 
 
 def read_array(values: Array, dtype: str) -> RawTable:

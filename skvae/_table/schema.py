@@ -1,6 +1,6 @@
 """What ``fit`` learned about the columns: kind, location, scale, resolution."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class Column:
     as this column is: what no decoder may claim to know better.
     """
 
-    name: str
+    name: Hashable
     kind: str
     dtype: str
     shift: float
@@ -42,7 +42,7 @@ class Schema:
     is_frame: bool
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> tuple[Hashable, ...]:
         """Column names."""
         return tuple(column.name for column in self.columns)
 
@@ -66,7 +66,7 @@ def learn_schema(
     weight: Array,
     *,
     density: bool,
-    kinds: Mapping[str, str] | None = None,
+    kinds: Mapping[Hashable, str] | None = None,
     name: str = "X",
 ) -> Schema:
     """Learn kinds and scales from rows of positive ``weight``.
@@ -96,7 +96,7 @@ def learn_schema(
     if empty:
         raise ValueError(
             f"{name} has no observed value in column {empty}; expected at least one. "
-            "Leave these columns out."
+            "Leave it out."
         )
     columns = tuple(
         _learn_column(table, i, weight, _kind(table, i, density, kinds or {}, name))
@@ -106,14 +106,13 @@ def learn_schema(
     if density and constant:
         raise ValueError(
             f"{name} has constant column {constant}; expected at least two distinct "
-            "values, since the density of a constant is infinite. Leave these columns "
-            "out, or pass them as booleans."
+            "values, since the density of a constant is infinite. Leave it out."
         )
     return Schema(tuple(map(_usable, columns)), table.frame is not None)
 
 
 def _kind(
-    table: RawTable, i: int, density: bool, kinds: Mapping[str, str], name: str
+    table: RawTable, i: int, density: bool, kinds: Mapping[Hashable, str], name: str
 ) -> str:
     """Take the kind asked for, or infer it: 0/1 columns with a density are binary."""
     cells = table.values[:, i]
