@@ -5,6 +5,7 @@ of which everything is known; the second fits estimators.
 """
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 
@@ -24,6 +25,17 @@ from skvae._engine.priors import LOG_VAR_BOUND
 short_fit = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning"  # few epochs do here
 )
+
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small arrays: threads that wait for each other would take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
 
 # -- a linear-Gaussian model -------------------------------------------------------
 
@@ -202,21 +214,22 @@ def test_missing_cells_are_integrated_out_of_the_likelihood():
 
 
 def test_the_stated_standard_error_is_that_of_independent_draws():
-    """Its mean over 400 replicates against their spread, which is known to 3.5 %.
+    """Its mean over 300 replicates against their spread, which is known to 4 %.
 
-    Bound: 4 of these, and 5 % for the logarithm and for heavy tails.
+    Bound: 4 of these, and 5 % for the logarithm, of which the error is a first-order
+    approximation.
     """
     x = with_holes()[2:]
     rng = np.random.default_rng(6)
     answers = []
-    for _ in range(400):
-        draws = rng.standard_normal((256, L))
+    for _ in range(300):
+        draws = rng.standard_normal((128, L))
         engine = asked(linear_gaussian(draws, **WIDE))
         answers.append(engine.log_prob(door.Encoded.of(x)))
     answers = np.array(answers)
     spread, stated = answers[:, 0].std(axis=0), answers[:, 1].mean(axis=0)
     assert spread.min() > 1e-3
-    np.testing.assert_allclose(stated, spread, rtol=0.14 + 0.05)
+    np.testing.assert_allclose(stated, spread, rtol=4 / math.sqrt(2 * 300) + 0.05)
 
 
 @pytest.mark.parametrize("encoder", [WIDE, {"tilt": 0.3, "widen": 4.0}])
@@ -241,9 +254,10 @@ def test_conditional_draws_have_the_conditional_mean_and_covariance():
     x = with_holes()[2:]
     assert (np.isnan(x).sum(axis=1) >= 2).any()
     exact = [conditional(row) for row in x]
+    seeds = itertools.count()
 
     def moments(engine):
-        draws = engine.conditional_draws(door.Encoded.of(x), 500, seed=0)
+        draws = engine.conditional_draws(door.Encoded.of(x), 500, seed=next(seeds))
         found = []
         for i, (row, (mean, _)) in enumerate(zip(x, exact, strict=True)):
             gap = (draws[:, i] - mean)[:, np.isnan(row)]
@@ -276,32 +290,31 @@ def test_the_share_of_a_cell_is_its_expected_log_density():
 
 
 def test_bounds_rise_with_the_draws_from_the_elbo_to_the_likelihood():
-    """ELBO <= IWAE-4 <= IWAE-16 <= IWAE-64 <= log p(x), for a wrong encoder.
+    """ELBO <= IWAE-4 <= IWAE-16 <= log p(x), for a wrong encoder.
 
-    Means over 40 rows and 400 replicates; smaller sets are the beginning of larger
-    ones, so a rise has the standard error of a paired difference. A rise counts if it
-    exceeds 4 of these. So little a mean may lie above the likelihood, too.
+    The smaller bounds are means over all parts of the set of 16, so each rise is an
+    inequality without an error (Burda et al. 2016, theorem 1). Means over 40 rows and
+    80 sets meet the closed form of the ELBO within 5 standard errors, and exceed the
+    likelihood by at most 4.
     """
     data, rng = door.Encoded.of(x := rows(40)), np.random.default_rng(9)
-    tilt, widen, sizes = 0.4, 1.6, (1, 4, 16, 64)
-    bounds = []
-    for _ in range(400):
-        draws = rng.standard_normal((64, L))
-        models = (linear_gaussian(draws[:k], tilt, widen) for k in sizes)
-        bounds.append([asked(model).log_prob(data)[0].mean() for model in models])
-    bounds, exact = np.array(bounds), MARGINAL.logpdf(x).mean()
+    tilt, widen = 0.4, 1.6
 
-    def mean_and_error(values):
-        return values.mean(0), values.std(0, ddof=1) / math.sqrt(len(values))
+    def bound(draws, size):
+        parts = np.split(draws, len(draws) // size)
+        models = (linear_gaussian(part, tilt, widen) for part in parts)
+        return np.mean([asked(model).log_prob(data)[0] for model in models])
 
-    elbo, error = mean_and_error(bounds[:, 0])
+    sets = rng.standard_normal((80, 16, L))
+    bounds = np.array([[bound(draws, k) for k in (1, 4, 16)] for draws in sets])
+    assert (np.diff(bounds, axis=1) > 0).all()
+    mean, error = bounds.mean(0), bounds.std(0, ddof=1) / math.sqrt(80)
     # the gap of the ELBO is KL(q || posterior): a shift by tilt, a scale by widen
     gap = 0.5 * (widen**2 - 1 - 2 * math.log(widen) + tilt**2 * PRECISION).sum()
-    assert abs(elbo - (exact - gap)) < 5 * error
-    rise, error = mean_and_error(np.diff(bounds, axis=1))
-    assert (rise > 4 * error).all()
-    best, error = mean_and_error(bounds[:, -1])
-    assert exact - 0.1 * gap < best < exact + 4 * error
+    exact = MARGINAL.logpdf(x).mean()
+    assert abs(mean[0] - (exact - gap)) < 5 * error[0]
+    assert 5 * error[0] < 0.2 * gap
+    assert exact - 0.2 * gap < mean[2] < exact + 4 * error[2]
 
 
 # -- fitted estimators ---------------------------------------------------------------
@@ -355,6 +368,18 @@ def regression(n_rows=200, seed=0):
     return x, 5.0 + 2.0 * np.sin(2 * x[:, 0]) + noise
 
 
+def branches(n_rows=300, seed=0):
+    """A target on one of two curves: what one Gaussian and no latent cannot say."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (n_rows, 2))
+    side = rng.choice([-1.0, 1.0], n_rows)
+    return x, 5.0 + 3.0 * side * (1.5 + x[:, 0]) + 0.5 * rng.standard_normal(n_rows)
+
+
+# free bits keep the latent of a small, short fit awake
+FREE = {"free_bits": 0.2, "max_iter": 60}
+
+
 @pytest.mark.slow
 def test_a_trained_model_comes_within_one_percent_of_the_true_likelihood():
     """Factor-analysis rows, held out, defaults but for the latent's size.
@@ -375,12 +400,13 @@ def test_a_trained_model_comes_within_one_percent_of_the_true_likelihood():
     assert gap.mean() > -4 * error
 
 
-def redrawn(model, n_replicates=12, n_draws=64):
+def redrawn(model, n_replicates=6, n_draws=256):
     """Fitted ``model`` with other draws of inference: independent sets of normals.
 
     A density estimated by importance weights is right on average over such sets, and
     so is its integral; means over sets have the standard error of independent numbers.
     """
+    assert model.kl_per_dimension_.sum() > 0.1  # else there is nothing to integrate
     rng = np.random.default_rng(11)
     for _ in range(n_replicates):
         other = copy.copy(model)
@@ -399,12 +425,16 @@ def assert_mean(values, expected, max_error):
     assert (np.abs(np.mean(values, axis=0) - expected) < 5 * error).all()
 
 
+# one latent that is in use, and a posterior that covers what it stands for
+ONE_LATENT = {"n_components": 1, "kl_schedule": "constant", "max_iter": 60}
+
+
 @short_fit
 def test_the_density_of_one_column_integrates_to_one():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(-2, 0.5, 150), rng.normal(2, 1.0, 150)])[:, None]
-    model = fitted_vae(7.0 * x)
-    grid = np.linspace(-80, 80, 2001)
+    model = fitted_vae(7.0 * x, **ONE_LATENT)
+    grid = np.linspace(-80, 80, 801)
     step = grid[1] - grid[0]
     densities = [np.exp(m.score_samples(grid[:, None])) for m in redrawn(model)]
     assert np.max(densities, axis=0)[[0, -1]].max() < 1e-6  # the grid holds all of it
@@ -413,12 +443,12 @@ def test_the_density_of_one_column_integrates_to_one():
 
 @short_fit
 def test_the_density_of_two_columns_integrates_to_one():
-    model = fitted_vae(two_moons_like())
-    first, second = np.linspace(-2, 22, 101), np.linspace(-1.9, 0.1, 101)
+    model = fitted_vae(two_moons_like(), **ONE_LATENT)
+    first, second = np.linspace(-2, 22, 81), np.linspace(-1.9, 0.1, 81)
     grid = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1)
     cell = (first[1] - first[0]) * (second[1] - second[0])
     density = [
-        np.exp(m.score_samples(grid.reshape(-1, 2))).reshape(101, 101)
+        np.exp(m.score_samples(grid.reshape(-1, 2))).reshape(81, 81)
         for m in redrawn(model)
     ]
     edges = [np.max([d[0], d[-1], d[:, 0], d[:, -1]]) for d in density]
@@ -429,27 +459,27 @@ def test_the_density_of_two_columns_integrates_to_one():
 @short_fit
 def test_the_marginal_of_a_missing_column_is_the_integral_over_it():
     """Scores of rows with a hole against quadrature over the values of the hole."""
-    model = fitted_vae(two_moons_like())
-    second = np.linspace(-2.4, 0.6, 401)
+    model = fitted_vae(spoil(two_moons_like()), **ONE_LATENT)
+    second = np.linspace(-2.4, 0.6, 301)
     values = (8.0, 10.0, 12.0)
-    gaps = []
-    for m in redrawn(model):
-        marginal = np.exp(m.score_samples([[v, np.nan] for v in values]))
-        columns = [np.column_stack([np.full(401, v), second]) for v in values]
-        mass = [np.exp(m.score_samples(c)).sum() * np.diff(second)[0] for c in columns]
-        gaps.append(np.array(mass) / marginal - 1.0)
-    assert_mean(gaps, 0.0, max_error=0.05)
+    marginals, masses = [], []
+    for m in redrawn(model, n_draws=512):
+        marginals.append(np.exp(m.score_samples([[v, np.nan] for v in values])))
+        columns = [np.column_stack([np.full(301, v), second]) for v in values]
+        masses.append([np.exp(m.score_samples(c)).sum() * 0.01 for c in columns])
+    size = np.mean(marginals, axis=0)
+    assert_mean((np.array(masses) - marginals) / size, 0.0, max_error=0.03)
 
 
 @short_fit
-@pytest.mark.parametrize("n_mixtures", [1, 3])
+@pytest.mark.parametrize("n_mixtures", [1, 2])
 def test_the_conditional_density_integrates_to_one(n_mixtures):
-    x, y = regression()
-    model = fitted_cvae(x, y, n_mixtures=n_mixtures)
-    grid = np.linspace(-5, 15, 2001)
+    x, y = branches()
+    model = fitted_cvae(x, y, n_mixtures=n_mixtures, **FREE)
+    grid = np.linspace(-25, 35, 1201)
     masses = [
         [
-            np.exp(m.score_samples(np.tile(row, (2001, 1)), grid)).sum() * 0.01
+            np.exp(m.score_samples(np.tile(row, (1201, 1)), grid)).sum() * 0.05
             for row in x[:3]
         ]
         for m in redrawn(model)
@@ -464,8 +494,9 @@ def test_the_score_of_a_target_is_the_predictive_density():
     Bound: 5 standard errors of the first, and of the second, which has the spread of
     the densities over its 2 · 1024 components.
     """
-    x, y = regression()
-    model = fitted_cvae(x, y, n_samples=1024)
+    x, y = branches()
+    model = fitted_cvae(x, y, n_samples=1024, n_mixtures=1, **FREE)
+    assert model.kl_per_dimension_.sum() > 0.1
     score = model.score_samples(x[:50], y[:50])
     _, error = door.Engine(model.learned_, "cpu").log_prob(model._pairs(x[:50], y[:50]))
     predictive = model.predict_distribution(x[:50]).log_prob(y[:50])
@@ -482,8 +513,9 @@ def test_the_score_of_a_target_is_the_predictive_density():
 @short_fit
 def test_predict_is_the_mean_of_many_samples():
     """Bound: 5 standard errors of 4000 draws, and of the 2 · 512 fixed draws."""
-    x, y = regression()
-    model = fitted_cvae(x, y, n_samples=512)
+    x, y = branches()
+    model = fitted_cvae(x, y, n_samples=512, n_mixtures=1, **FREE)
+    assert model.kl_per_dimension_.sum() > 0.1
     n = 4000
     draws = model.sample(x[:20], n_samples=n, random_state=1)
     assert draws.shape == (n, 20)

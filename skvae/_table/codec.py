@@ -58,7 +58,9 @@ def _as_dtype(cells: Array, dtype: str) -> pd.Series:
         return (series >= 0.5).astype(target).array
     if pd.api.types.is_integer_dtype(target):
         info = np.iinfo(target.type)
-        series = series.round().clip(info.min, info.max)
+        # float(2**63 - 1) is 2**63, one too many: the float below it is the largest
+        largest = min(float(info.max), np.nextafter(float(info.max) + 1, 0))
+        series = series.round().clip(float(info.min), largest)
     return series.astype(target).array
 
 

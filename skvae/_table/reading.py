@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ class RawTable:
 def is_frame(X: object) -> bool:
     """Whether ``X`` is a pandas DataFrame or another frame with named columns."""
     return isinstance(X, pd.DataFrame) or (
-        hasattr(X, "columns") and hasattr(X, "__dataframe__")
+        hasattr(X, "columns") and hasattr(X, "dtypes")
     )
 
 
@@ -88,8 +89,9 @@ def refuse_text(X: object, name: str = "X") -> None:
     for i, column in enumerate(columns):
         text = [cell for cell in column if isinstance(cell, str | bytes)]
         if text:
+            where = f"column 'x{i}'" if cells.ndim > 1 else "it"
             raise ValueError(
-                f"{name} must be numeric; column 'x{i}' holds text such as "
+                f"{name} must be numeric; {where} holds text such as "
                 f"{str(text[0])!r}. Encode it first, or leave it out."
             )
 
@@ -122,5 +124,12 @@ def _is_numeric(series: pd.Series) -> bool:
 def _to_pandas(X: object) -> pd.DataFrame:
     """Rebuild another library's frame (polars) column by column."""
     columns = list(X.columns)  # type: ignore[attr-defined]
-    arrays = {str(name): X[name].to_numpy() for name in columns}  # type: ignore[index]
-    return pd.DataFrame(arrays)
+    return pd.DataFrame({name: _to_series(X[name]) for name in columns})  # type: ignore[index]
+
+
+def _to_series(column: Any) -> pd.Series:
+    values = column.to_numpy()
+    if values.dtype != object:
+        return pd.Series(values)
+    # booleans with holes, and all that is refused later by its dtype
+    return pd.Series(column.to_list()).convert_dtypes()

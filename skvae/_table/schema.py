@@ -141,7 +141,7 @@ def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
     # what is left of a constant after rounding is not a scale
     if scale <= 1e-12 * np.abs(values).max(initial=0.0):
         return Column(table.names[i], CONTINUOUS, dtype, shift, 0.0, 1.0)
-    resolution = max(rounding_error(values) / scale, SMALLEST_SCALE)
+    resolution = max(rounding_error(values, weights) / scale, SMALLEST_SCALE)
     return Column(table.names[i], CONTINUOUS, dtype, shift, scale, resolution)
 
 
@@ -152,16 +152,19 @@ def _usable(column: Column) -> Column:
     return Column(column.name, column.kind, column.dtype, column.shift, 1.0, 1.0)
 
 
-def rounding_error(values: Array) -> float:
+def rounding_error(values: Array, weight: Array | None = None) -> float:
     """Estimate the standard deviation of the rounding of ``values``, in their units.
 
     The median over rows of the gap to the nearest other value is the step of a rounded
     column, and next to nothing in a column that is not rounded; uniform rounding over a
     step h has the standard deviation h / √12. It scales with the values.
     """
-    distinct, count = np.unique(values, return_counts=True)
+    distinct, place = np.unique(values, return_inverse=True)
     if len(distinct) < 2:
         return 0.0
     gaps = np.diff(distinct)
     nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
-    return float(np.median(np.repeat(nearest, count))) / np.sqrt(12.0)
+    order = np.argsort(nearest)
+    share = np.cumsum(np.bincount(place.ravel(), weight)[order])
+    median = nearest[order][np.searchsorted(share, 0.5 * share[-1])]
+    return float(median) / np.sqrt(12.0)

@@ -1,0 +1,641 @@
+"""CVAERegressor: what it predicts, what its parameters do, and what never changes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import r2_score
+
+from skvae import CVAERegressor, PredictiveDistribution
+
+# short fits often end before the bound has settled or the latent has come alive
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Training stopped:sklearn.exceptions.ConvergenceWarning",
+    "ignore:All . latent dimensions:sklearn.exceptions.ConvergenceWarning",
+)
+
+QUICK = {
+    "n_components": 2,
+    "hidden_layer_sizes": (32,),
+    "n_estimators": 2,
+    "n_samples": 32,
+    "max_iter": 5,
+    "random_state": 0,
+}
+TRAINED = QUICK | {"max_iter": 40, "learning_rate_init": 1e-2}
+# a plain Gaussian decoder: whatever it does not know of y has to go through z
+PLAIN = TRAINED | {
+    "max_iter": 60,
+    "n_mixtures": 1,
+    "numeric_embedding": None,
+    "dropout": 0.0,
+}
+
+
+def surface(X):
+    """Mean and standard deviation of y given X: a wave, and noise that grows."""
+    return np.sin(1.5 * X[:, 0]) + X[:, 1], 0.1 + 0.1 * (X[:, 0] + 2.0)
+
+
+def wave(n, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2.0, 2.0, size=(n, 2))
+    mean, std = surface(X)
+    return X, mean + std * rng.normal(size=n)
+
+
+CORRELATION = 0.8  # of the two outputs, given X
+SCALES = np.array([0.5, 500.0])
+
+
+def two_outputs(n, seed):
+    """Outputs of very different scales, correlated given X."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2.0, 2.0, size=(n, 2))
+    root = np.linalg.cholesky([[1.0, CORRELATION], [CORRELATION, 1.0]])
+    return X, (2.0 * X + rng.normal(size=(n, 2)) @ root.T) * SCALES
+
+
+def fit(X, y, settings=None, **kwargs):
+    return CVAERegressor(**(QUICK | (settings or {}))).fit(X, y, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return wave(300, seed=0)
+
+
+@pytest.fixture(scope="module")
+def new():
+    return wave(200, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    return CVAERegressor(**TRAINED).fit(*data)
+
+
+@pytest.fixture(scope="module")
+def joint():
+    return CVAERegressor(**PLAIN).fit(*two_outputs(300, seed=0))
+
+
+# -- shapes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_shapes_of_a_single_output(model, data, n):
+    X, y = (part[:n] for part in data)
+    assert model.predict(X).shape == (n,)
+    assert [p.shape for p in model.predict(X, return_std=True)] == [(n,), (n,)]
+    assert model.predict(X, quantiles=[0.1, 0.5, 0.9]).shape == (n, 3)
+    assert model.predict(X, quantiles=[0.5]).shape == (n, 1)
+    assert model.predict_interval(X).shape == (n, 2)
+    assert model.sample(X, 3, random_state=0).shape == (3, n)
+    assert model.score_samples(X, y).shape == (n,)
+    assert model.transform(X).shape == model.transform(X, y).shape == (n, 2)
+    assert model.decode(np.zeros((n, 2)), X).shape == (n,)
+    assert model.n_outputs_ == 1
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_shapes_of_several_outputs(joint, n):
+    X, y = (part[:n] for part in two_outputs(7, seed=3))
+    assert joint.predict(X).shape == (n, 2)
+    assert [p.shape for p in joint.predict(X, return_std=True)] == [(n, 2), (n, 2)]
+    assert joint.predict(X, quantiles=[0.1, 0.5, 0.9]).shape == (n, 3, 2)
+    assert joint.predict_interval(X).shape == (n, 2, 2)
+    assert joint.sample(X, 3, random_state=0).shape == (3, n, 2)
+    assert joint.score_samples(X, y).shape == (n,)
+    assert joint.transform(X).shape == joint.transform(X, y).shape == (n, 2)
+    assert joint.decode(np.zeros((n, 2)), X).shape == (n, 2)
+    assert joint.n_outputs_ == 2
+
+
+def test_a_target_of_one_column_keeps_its_column(data):
+    X, y = data
+    flat, column = fit(X, y), fit(X, y[:, None])
+    n = len(X)
+    np.testing.assert_array_equal(column.predict(X), flat.predict(X)[:, None])
+    np.testing.assert_array_equal(
+        column.sample(X, 2, random_state=0),
+        flat.sample(X, 2, random_state=0)[..., None],
+    )
+    assert column.predict(X, quantiles=[0.1, 0.9]).shape == (n, 2, 1)
+    assert column.predict_interval(X).shape == (n, 2, 1)
+    assert column.decode(np.zeros((n, 2)), X).shape == (n, 1)
+    np.testing.assert_array_equal(
+        column.score_samples(X, y[:, None]), flat.score_samples(X, y)
+    )
+
+
+def test_targets_may_be_lists_series_or_frames(data):
+    X, y = data
+    expected = fit(X, y).predict(X)
+    for target in (list(y), pd.Series(y, index=np.arange(len(y)) + 7, name="y")):
+        np.testing.assert_array_equal(fit(X, target).predict(X), expected)
+    frame = fit(X, pd.DataFrame({"speed": y}))
+    np.testing.assert_array_equal(frame.predict(X), expected[:, None])
+
+
+def test_integer_targets_are_numbers(data):
+    X, y = data
+    counts = np.round(10 * y).astype(int)
+    np.testing.assert_array_equal(
+        fit(X, counts).predict(X), fit(X, counts.astype(float)).predict(X)
+    )
+
+
+# -- what is predicted -----------------------------------------------------------
+
+
+def test_the_mean_and_the_noise_are_learned(model, new):
+    X, y = new
+    mean, std = surface(X)
+    predicted, spread = model.predict(X, return_std=True)
+    # error² of the mean, against its variance of about 2
+    assert np.mean((predicted - mean) ** 2) < 0.1
+    assert np.var(mean) > 1.5
+    assert np.corrcoef(spread, std)[0, 1] > 0.7
+    assert spread.mean() == pytest.approx(std.mean(), rel=0.3)
+    assert model.score(X, y) == pytest.approx(r2_score(y, predicted))
+    assert model.score(X, y) > 0.85
+    true = norm(mean, std).logpdf(y).mean()
+    assert true - 0.3 < model.score_samples(X, y).mean() < true + 0.1
+
+
+def test_a_sum_over_draws_of_the_decoder_is_the_prediction(model, new):
+    """n draws have the standard error std / √n: 4 of them for all 60 rows."""
+    X = new[0][:60]
+    n = 2000
+    draws = model.sample(X, n, random_state=0)
+    mean, std = model.predict(X, return_std=True)
+    # the predicted mean is over 2 x 32 fixed draws of z; draws here are fresh
+    assert (np.abs(draws.mean(axis=0) - mean) < 4 * std / np.sqrt(n) + 0.02).all()
+    np.testing.assert_allclose(draws.std(axis=0), std, rtol=0.15)
+
+
+def test_predict_and_the_distribution_tell_the_same(model, new):
+    X = new[0]
+    distribution = model.predict_distribution(X)
+    assert isinstance(distribution, PredictiveDistribution)
+    mean, std = model.predict(X, return_std=True)
+    np.testing.assert_array_equal(model.predict(X), mean)
+    np.testing.assert_array_equal(distribution.mean(), mean)
+    np.testing.assert_array_equal(distribution.std(), std)
+    levels = [0.05, 0.25, 0.5, 0.95]
+    quantiles = model.predict(X, quantiles=levels)
+    np.testing.assert_array_equal(distribution.quantile(levels), quantiles)
+    assert (np.diff(quantiles, axis=1) > 0).all()
+    np.testing.assert_allclose(model.predict_interval(X), quantiles[:, [0, 3]])
+    np.testing.assert_allclose(
+        model.predict_interval(X, coverage=0.5),
+        model.predict(X, quantiles=[0.25, 0.75]),
+    )
+    for level, column in zip(levels, quantiles.T, strict=True):
+        np.testing.assert_allclose(distribution.cdf(column), level, atol=1e-8)
+
+
+def test_intervals_cover_what_they_promise(model, new):
+    X, y = new
+    low, high = model.predict_interval(X, coverage=0.8).T
+    inside = np.mean((low < y) & (y < high))
+    # 200 rows: a standard error of 0.03; the rest is what 40 epochs leave open
+    assert inside == pytest.approx(0.8, abs=0.12)
+
+
+def test_draws_fall_below_a_quantile_as_often_as_it_says(model, new):
+    X = new[0][:50]
+    draws = model.sample(X, 400, random_state=0)
+    for level in (0.1, 0.5, 0.9):
+        below = np.mean(draws < model.predict(X, quantiles=[level])[:, 0])
+        # 20 000 draws: a standard error of 0.0035, and as much for the fixed draws
+        assert below == pytest.approx(level, abs=0.02)
+
+
+def test_both_ways_to_the_likelihood_agree(model, new):
+    """Importance weights and the mixture estimate one number.
+
+    At 2 x 32 draws the bimodal latent's two estimates differ by 0.01 nats on average.
+    """
+    X, y = new
+    weighted, mixture = model.score_samples(X, y), model.predict_distribution(X)
+    difference = weighted - mixture.log_prob(y)
+    assert np.abs(difference).mean() < 0.05
+    assert np.ptp(weighted) > 1.0
+
+
+def test_both_ways_to_the_joint_likelihood_agree(joint):
+    X, y = two_outputs(200, seed=1)
+    difference = joint.score_samples(X, y) - joint.predict_distribution(X).log_prob(y)
+    # the latent counts here, and 2 x 32 prior draws are coarse: 0.1 on average
+    assert np.abs(difference).mean() < 0.3
+    assert abs(difference.mean()) < 0.1
+
+
+def test_a_score_without_targets_is_that_of_the_prediction(model, new):
+    X, _ = new
+    expected = model.score_samples(X, model.predict(X))
+    np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-12)
+    # the sharper the prediction, the higher it is
+    _, std = model.predict(X, return_std=True)
+    assert np.corrcoef(model.score_samples(X), -np.log(std))[0, 1] > 0.9
+
+
+def test_two_branches_are_both_predicted():
+    """y = ±1 given X: the mean says 0, where the density says that nothing lies."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 1))
+    y = rng.choice([-1.0, 1.0], size=300) + 0.1 * rng.normal(size=300)
+    assert (np.abs(y) > 0.5).all()
+    for settings in (TRAINED, PLAIN):  # by the mixture head, and by the latent alone
+        distribution = fit(X, y, settings).predict_distribution(np.zeros((1, 1)))
+        assert abs(distribution.mean()[0]) < 0.3
+        assert distribution.std()[0] == pytest.approx(1.0, abs=0.2)
+        assert distribution.cdf([0.5])[0] - distribution.cdf([-0.5])[0] < 0.2
+
+
+# -- several outputs -------------------------------------------------------------
+
+
+def test_outputs_of_different_scales_are_all_learned(joint):
+    X, y = two_outputs(200, seed=1)
+    assert y[:, 1].std() > 900 * y[:, 0].std()
+    r2 = r2_score(y, joint.predict(X), multioutput="raw_values")
+    # the noise leaves 1 - 1 / (1 + 4 * 4 / 3)
+    assert (r2 > 0.84 - 0.1).all()
+    assert joint.score(X, y) == pytest.approx(r2.mean())
+    _, std = joint.predict(X, return_std=True)
+    np.testing.assert_allclose(std.mean(axis=0), SCALES, rtol=0.2)
+
+
+def test_outputs_are_correlated_given_the_features(joint):
+    at = np.array([[0.5, -0.5]])
+    draws = joint.sample(at, 2000, random_state=0)[:, 0]
+    # 0.01 of it chance; over two fits the model was off by 0.05
+    assert np.corrcoef(draws.T)[0, 1] == pytest.approx(CORRELATION, abs=0.15)
+    covariance = joint.predict_distribution(at).cov()[0]
+    scale = np.sqrt(covariance.diagonal())
+    np.testing.assert_allclose(scale, SCALES, rtol=0.2)
+    correlation = covariance[0, 1] / scale.prod()
+    assert correlation == pytest.approx(CORRELATION, abs=0.15)
+    # and not because of X, which is independent of both
+    X, _ = two_outputs(300, seed=0)
+    assert abs(np.corrcoef(X.T)[0, 1]) < 0.15
+
+
+def test_the_joint_density_is_more_than_the_product_of_the_margins(joint):
+    X, y = two_outputs(200, seed=1)
+    distribution = joint.predict_distribution(X)
+    margins = 0.0
+    for i in range(2):
+        step = 1e-4 * SCALES[i]
+        above, below = y.copy(), y.copy()
+        above[:, i], below[:, i] = y[:, i] + step, y[:, i] - step
+        rise = distribution.cdf(above)[:, i] - distribution.cdf(below)[:, i]
+        margins = margins + np.log(rise / (2 * step))
+    # of two normals with correlation 0.8: -log(1 - 0.64) / 2 = 0.51 nats
+    gain = (joint.score_samples(X, y) - margins).mean()
+    assert gain == pytest.approx(0.51, abs=0.2)
+
+
+# -- latents ---------------------------------------------------------------------
+
+
+def test_transform_is_the_prior_and_with_y_the_posterior(joint):
+    X, y = two_outputs(100, seed=1)
+    prior, posterior = joint.transform(X), joint.transform(X, y)
+    assert np.abs(prior - posterior).max() > 0.1
+    # the prior does not know the residual; the posterior's active dimension is it
+    residual = (y - joint.predict(X)) / SCALES
+    active = joint.kl_per_dimension_.argmax()
+    shift = (posterior - prior)[:, active]
+    assert abs(np.corrcoef(shift, residual.sum(axis=1))[0, 1]) > 0.9
+    other = joint.transform(X, y + 2 * SCALES)
+    assert np.abs(other - posterior)[:, active].mean() > 0.5
+
+
+def test_fit_transform_is_fit_and_then_transform(data):
+    X, y = data
+    np.testing.assert_array_equal(
+        CVAERegressor(**QUICK).fit_transform(X, y), fit(X, y).transform(X)
+    )
+
+
+def test_decoding_goes_along_the_latent(joint):
+    """At the posterior mean the decoder is nearer to y than the prediction is."""
+    X, y = two_outputs(100, seed=1)
+    decoded = joint.decode(joint.transform(X, y), X)
+    near = np.abs(decoded - y).mean(axis=0)
+    far = np.abs(joint.predict(X) - y).mean(axis=0)
+    assert (near < 0.7 * far).all()
+
+
+def test_latents_in_single_precision_for_features_in_single_precision(data):
+    X, y = data
+    model = fit(X.astype(np.float32), y)
+    assert model.transform(X.astype(np.float32)).dtype == np.float32
+    assert model.transform(X.astype(np.float32), y).dtype == np.float32
+    assert model.predict(X.astype(np.float32)).dtype == np.float64
+
+
+# -- features --------------------------------------------------------------------
+
+
+def test_missing_features_are_taken():
+    X, y = wave(300, seed=0)
+    rng = np.random.default_rng(5)
+    holed = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    model = CVAERegressor(**TRAINED).fit(holed, y)
+    known, std_known = model.predict([[0.0, 1.5], [0.0, -1.5]], return_std=True)
+    unknown, std_unknown = model.predict([[0.0, np.nan]], return_std=True)
+    assert known == pytest.approx([1.5, -1.5], abs=0.6)
+    # x1 is uniform on (-2, 2): y spreads by 1.15 about 0 where it is not known
+    assert unknown == pytest.approx([0.0], abs=0.6)
+    assert std_unknown[0] > 2 * std_known.max()
+    everything = model.predict_distribution(np.full((1, 2), np.nan))
+    assert everything.std()[0] == pytest.approx(y.std(), rel=0.35)
+
+
+def test_frames_of_many_dtypes_are_features(data):
+    X, y = data
+    n = len(X)
+    frame = pd.DataFrame(
+        {
+            "a": X[:, 0].astype(np.float32),
+            "b": X[:, 1] > 0,
+            "c": pd.array(np.arange(n) % 3, dtype="Int64"),
+            "d": pd.array(X[:, 1], dtype="Float64"),
+        }
+    )
+    frame.loc[::4, "c"] = pd.NA
+    frame.loc[1::4, "d"] = pd.NA
+    model = fit(frame, y)
+    assert list(model.feature_names_in_) == list("abcd")
+    assert np.isfinite(model.predict(frame)).all()
+    array = frame.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    assert np.isnan(array).sum() == n / 2
+    np.testing.assert_array_equal(fit(array, y).score_samples(array, y)[:0], [])
+    shuffled = model.predict(frame.iloc[::-1])
+    np.testing.assert_allclose(shuffled[::-1], model.predict(frame), rtol=1e-9)
+
+
+# -- units and order -------------------------------------------------------------
+
+
+def test_losses_and_validation_scores_are_in_the_units_of_the_target(data):
+    X, y = data
+    here, there = fit(X, y), fit(X, 1000.0 * y)
+    cost = np.log(1000.0)
+    np.testing.assert_allclose(
+        there.loss_curve_, np.array(here.loss_curve_) + cost, atol=1e-3
+    )
+    np.testing.assert_allclose(
+        there.validation_scores_, np.array(here.validation_scores_) - cost, atol=1e-3
+    )
+    np.testing.assert_allclose(there.predict(X), 1000.0 * here.predict(X), rtol=1e-3)
+
+
+def test_answers_depend_on_their_own_row_alone(model, new):
+    X, y = (part[:30] for part in new)
+    close = {"rtol": 1e-9, "atol": 1e-9}
+    order = np.random.default_rng(0).permutation(30)
+    for ask in (
+        lambda X, y: model.predict(X),
+        lambda X, y: model.predict(X, quantiles=[0.1, 0.9]),
+        lambda X, y: model.predict_distribution(X).crps(y),
+        lambda X, y: model.predict_distribution(X).log_prob(y),
+        model.score_samples,
+        lambda X, y: model.transform(X),
+        model.transform,
+    ):
+        together = ask(X, y)
+        np.testing.assert_array_equal(ask(X, y), together)
+        np.testing.assert_allclose(ask(X[order], y[order]), together[order], **close)
+        for i in (0, 17):
+            alone = ask(X[i : i + 1], y[i : i + 1])
+            np.testing.assert_allclose(alone, together[i : i + 1], **close)
+
+
+# -- chance ----------------------------------------------------------------------
+
+
+def test_a_seed_makes_fits_identical_and_another_seed_another_fit(data):
+    X, y = data
+    one, same, other = (fit(X, y, {"random_state": s}) for s in (7, 7, 8))
+    np.testing.assert_array_equal(one.learned_.weights, same.learned_.weights)
+    np.testing.assert_array_equal(one.predict(X), same.predict(X))
+    assert one.loss_curve_ == same.loss_curve_
+    assert np.abs(one.predict(X) - other.predict(X)).max() > 1e-3
+
+
+def test_draws_repeat_with_a_seed_and_only_then(model, new):
+    X, _ = new
+    np.testing.assert_array_equal(
+        model.sample(X, 2, random_state=3), model.sample(X, 2, random_state=3)
+    )
+    assert (
+        model.sample(X, 2, random_state=3) != model.sample(X, 2, random_state=4)
+    ).any()
+    assert (model.sample(X, 2) != model.sample(X, 2)).any()
+    # every draw is drawn afresh, and so is every row
+    draws = model.sample(np.zeros((50, 2)), 2, random_state=0)
+    assert len(np.unique(draws)) == 100
+
+
+def test_questions_leave_the_model_as_it_was(model, new):
+    X, y = new
+    before = model.predict(X)
+    model.sample(X)
+    model.score_samples(X, y)
+    model.transform(X, y)
+    model.predict_interval(X)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+# -- going on --------------------------------------------------------------------
+
+
+def test_partial_fit_goes_on_from_chunk_to_chunk(new):
+    chunks = [wave(100, seed) for seed in range(3)]
+    model = CVAERegressor(**QUICK | {"learning_rate_init": 5e-3})
+    scores = []
+    for epoch in range(45):
+        model.partial_fit(*chunks[epoch % 3])
+        scores.append(model.score_samples(*new).mean())
+        if epoch == 0:
+            schemas = model.schema_, model.target_schema_
+    assert model.n_iter_ == len(model.loss_curve_) == 45
+    assert (model.schema_, model.target_schema_) == schemas
+    assert scores[-1] > scores[0] + 0.5
+    smooth = np.convolve(scores, np.ones(15) / 15, "valid")[::15]
+    assert (np.diff(smooth) > 0).all()
+    assert model.score(*new) > 0.7
+
+
+def test_warm_start_goes_on_where_fit_ended(data):
+    X, y = data
+    model = fit(X, y, TRAINED | {"warm_start": True})
+    first, ended, n_iter = model.loss_curve_[0], model.loss_curve_[-1], model.n_iter_
+    # gently: at its peak the learning rate throws a trained model off at first
+    model.set_params(learning_rate_init=1e-4, max_iter=3, kl_warmup=0.0).fit(X, y)
+    assert model.n_iter_ == n_iter + 3 == len(model.loss_curve_)
+    assert model.loss_curve_[n_iter] < first - 0.5
+    assert model.loss_curve_[n_iter] == pytest.approx(ended, abs=0.2)
+
+
+# -- validation rows -------------------------------------------------------------
+
+
+def test_validation_scores_are_those_of_the_rows_that_were_given(data, new):
+    X, y = data
+    X_val, y_val = new
+    scores = [
+        np.array(fit(X, y, X_val=X_val, y_val=target).validation_scores_)
+        for target in (y_val, y_val + 3.0 * y.std())
+    ]
+    assert (scores[0] > scores[1] + 0.5).all()
+
+
+def test_the_kept_weights_are_the_best_on_the_validation_rows(data, new):
+    settings = TRAINED | {"n_estimators": 1, "n_samples": 64}
+    model = fit(*data, settings, X_val=new[0], y_val=new[1])
+    best = max(model.validation_scores_)
+    np.testing.assert_array_equal(
+        model.learned_.bound, model.history_.bound.max(axis=0)
+    )
+    # 8 draws of z while training, 64 now: a bound that is a little tighter
+    assert model.score_samples(*new).mean() == pytest.approx(best, abs=0.05)
+    assert np.ptp(model.validation_scores_) > 0.5
+
+
+def test_early_stopping_keeps_the_best_weights_of_an_overfitting_net(new):
+    """25 rows and 200 epochs: what is learned late is noise."""
+    X, y = wave(25, seed=0)
+    settings = {
+        "hidden_layer_sizes": (64, 64),
+        "dropout": 0.0,
+        "max_iter": 200,
+        "n_iter_no_change": 200,
+        "learning_rate_init": 1e-2,
+        "min_scale": 0.01,
+    }
+    kept = fit(X, y, settings, X_val=new[0], y_val=new[1])
+    bound = kept.history_.bound
+    assert (bound[-1] < bound.max(axis=0) - 1.0).all()  # the trait: it overfits
+    np.testing.assert_array_equal(kept.learned_.bound, bound.max(axis=0))
+    np.testing.assert_array_equal(kept.history_.best_epoch, bound.argmax(axis=0))
+    last = fit(X, y, settings | {"early_stopping": False})
+    assert last.validation_scores_ == []
+    assert kept.score_samples(*new).mean() > last.score_samples(*new).mean() + 1.0
+    assert kept.score_samples(X, y).mean() < last.score_samples(X, y).mean()
+
+
+# -- parameters ------------------------------------------------------------------
+
+
+def test_a_rounded_target_cannot_drive_the_density_to_infinity():
+    """The floor bounds the density: that of a normal at its mode."""
+    step = 0.5
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 2))
+    y = step * rng.integers(1, 5, size=150)
+    assert len(np.unique(y)) == 4
+    settings = {"max_iter": 60, "learning_rate_init": 2e-2}
+    auto, tiny = fit(X, y, settings), fit(X, y, settings | {"min_scale": 1e-3})
+    bound = -np.log(np.sqrt(2 * np.pi) * step / np.sqrt(12))
+    assert auto.score_samples(X, y).max() < bound
+    assert auto.predict_distribution(X).log_prob(y).max() < bound
+    assert tiny.score_samples(X, y).max() > bound
+    assert tiny.score_samples(X, y).mean() > auto.score_samples(X, y).mean()
+
+
+def test_a_floor_is_a_least_standard_deviation(data):
+    X, y = data
+    model = fit(X, y, {"min_scale": 0.5})
+    _, std = model.predict(X, return_std=True)
+    assert (std > 0.5 * y.std()).all()
+
+
+def test_free_bits_keep_the_latent_alive(data):
+    """Five components tell all there is to tell, unless the first nats are free."""
+    settings = {"max_iter": 30, "learning_rate_init": 1e-2}
+    bare = fit(*data, settings)
+    free = fit(*data, settings | {"free_bits": 0.5})
+    assert (bare.kl_per_dimension_ < 0.1).all()
+    assert (free.kl_per_dimension_ > 0.25).all()
+
+
+def test_beta_trades_the_kl_for_the_reconstruction():
+    X, y = two_outputs(300, seed=0)
+    settings = PLAIN | {"kl_schedule": "constant"}
+    kl = [
+        fit(X, y, settings | {"beta": beta}).kl_per_dimension_.sum()
+        for beta in (0.1, 1.0, 10.0)
+    ]
+    assert kl[0] > kl[1] + 0.3 > kl[2] + 0.6
+
+
+def test_more_mixture_components_follow_a_skewed_target_without_a_latent():
+    """Beta is so high that the latent says nothing: the head is on its own."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(300, 1)), rng.exponential(size=300)
+    settings = PLAIN | {"beta": 1e3, "kl_schedule": "constant", "min_scale": 0.05}
+    scores = {
+        k: fit(X, y, settings | {"n_mixtures": k}).score_samples(X, y).mean()
+        for k in (1, 5)
+    }
+    # entropies: 1 nat of the exponential, 1.42 of a normal of the same variance
+    assert scores[1] == pytest.approx(-1.42, abs=0.15)
+    assert scores[5] > scores[1] + 0.2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_mixtures": 1},
+        {"activation": "relu"},
+        {"activation": "identity"},
+        {"numeric_embedding": None},
+        {"objective": "iwae", "n_draws": 4},
+        {"n_draws": 4},
+        {"dropout": 0.0},
+        {"hidden_layer_sizes": (8, 8, 8)},
+        {"hidden_layer_sizes": ()},
+        {"n_estimators": 1},
+        {"n_components": 5},
+        {"batch_size": 16},
+        {"kl_schedule": "constant"},
+        {"kl_schedule": "cyclical"},
+        {"alpha": 1.0},
+        {"early_stopping": False},
+        {"validation_fraction": 0.5},
+        {"min_scale": 0.5},
+    ],
+    ids=str,
+)
+def test_every_parameter_has_an_effect(data, change):
+    plain, changed = fit(*data), fit(*data, change)
+    difference = plain.score_samples(*data) - changed.score_samples(*data)
+    assert np.isfinite(difference).all()
+    assert np.abs(difference).max() > 1e-6
+
+
+def test_verbose_tells_of_progress_and_quiet_does_not(data, capsys):
+    fit(*data, {"verbose": True})
+    out = capsys.readouterr().out
+    assert out.count("\n") == 5
+    assert "CVAERegressor" in out
+    assert "epoch 5 of 5" in out
+    fit(*data)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_fit_leaves_behind(model):
+    n_iter = model.n_iter_
+    assert 0 < n_iter <= 40
+    assert len(model.loss_curve_) == len(model.validation_scores_) == n_iter
+    assert model.kl_per_dimension_.shape == (2,)
+    assert model.active_units_ == (model.kl_per_dimension_ > 0.01).sum()
+    assert model.history_.kl.shape == (n_iter, 2, 2)
+    assert model.n_features_in_ == 2
