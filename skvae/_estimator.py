@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -128,7 +129,7 @@ class LatentVariableEstimator(
 
     def _train_config(self) -> TrainConfig:
         check_flag("warm_start", self.warm_start)
-        if not isinstance(self.verbose, int) or self.verbose < 0:
+        if not isinstance(self.verbose, Integral | np.bool_) or self.verbose < 0:
             raise TypeError(
                 "verbose must be True or False, or an integer >= 0; "
                 f"got {self.verbose!r}."

@@ -8,6 +8,7 @@ scores, regions and draws flow out, float64 in the original units of y. Letters 
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -519,7 +520,10 @@ def _check_components(components: MixtureComponents) -> None:
 
 
 def _check_q(q: float | Sequence[float]) -> Array:
-    levels = np.asarray(q, dtype=np.float64)
+    try:
+        levels = np.asarray(q, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"q must be a number or a 1-D sequence, got {q!r}.") from error
     if levels.ndim > 1 or levels.size == 0:
         raise ValueError(f"q must be a number or a 1-D sequence, got {q!r}.")
     if not ((levels > 0) & (levels < 1)).all():
@@ -528,7 +532,7 @@ def _check_q(q: float | Sequence[float]) -> Array:
 
 
 def _check_coverage(coverage: float) -> None:
-    if not 0 < coverage < 1:
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
         raise ValueError(
-            f"coverage must lie strictly between 0 and 1, got {coverage!r}."
+            f"coverage must be a number strictly between 0 and 1, got {coverage!r}."
         )

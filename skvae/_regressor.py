@@ -63,7 +63,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Draws of z per row while training.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
-    kl_warmup : float, default=0.3
+    kl_warmup : float, default=0.1
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
@@ -165,7 +165,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         objective: str = "elbo",
         n_draws: int = 1,
         beta: float = 1.0,
-        kl_warmup: float = 0.3,
+        kl_warmup: float = 0.1,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 240,
@@ -320,7 +320,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                     "predict gives either return_std=True or quantiles; got both. Call "
                     "predict_distribution(X) for all of it."
                 )
-            return distribution.quantile(np.atleast_1d(quantiles))
+            return distribution.quantile(list(np.atleast_1d(quantiles)))
         if return_std:
             return distribution.mean(), distribution.std()
         return distribution.mean()

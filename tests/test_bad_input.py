@@ -3,6 +3,7 @@
 Also what a fit may say about itself, what it may cost to import, and what it may touch.
 """
 
+import copy
 import os
 import random
 import re
@@ -99,8 +100,8 @@ CHOICES = {
     "min_scale": (["tiny"], ["auto"]),
     "likelihood": (["normal", 3, None], ["auto", "gaussian", "mixture", "bernoulli"]),
 }
-FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start", "verbose")}
-ELSEWHERE = {"hidden_layer_sizes", "device", "random_state"}
+FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start")}
+ELSEWHERE = {"hidden_layer_sizes", "device", "random_state", "verbose"}
 
 
 def of(Estimator, cases):
@@ -169,6 +170,14 @@ def test_a_flag_is_true_or_false(Estimator, name, value):
     match = says(name, "True", "False") + rf".*got {re.escape(repr(value))}"
     with pytest.raises(TypeError, match=match):
         fit(Estimator, table()[0], settings={name: value})
+
+
+@either
+@pytest.mark.parametrize("value", ["yes", None, 0.5, -1])
+def test_verbose_is_a_flag_or_a_count(Estimator, value):
+    match = says("verbose", "True", "False", "integer") + rf".*got {value!r}"
+    with pytest.raises((TypeError, ValueError), match=match):
+        fit(Estimator, table()[0], settings={"verbose": value})
 
 
 @either
@@ -464,17 +473,42 @@ def test_a_binary_column_stays_binary(ask):
 
 @quick
 @either
-def test_a_failed_fit_leaves_a_fitted_model_as_it_was(Estimator):
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_failed_fit_leaves_a_fitted_model_as_it_was(Estimator, method):
     X, y = table()
     model = fit(Estimator, X)
     before = np.asarray(ask(model, X))
-    model.set_params(n_components=-1)
-    with pytest.raises(ValueError, match="n_components"):
-        model.fit(X[:, :2], y)
-    with pytest.raises(ValueError, match="infinity"):
-        model.fit(np.where(X > 1, np.inf, X)[:, :2], y)
-    model.set_params(n_components=2)
+    refused = [
+        ({"beta": -1.0}, X, y, "beta"),
+        ({"n_components": -1}, X[:, :2], y, "n_components|2 features"),
+        ({"device": "gpu"}, X[:, :2], y, "device|2 features"),
+        ({}, np.where(X > 1, np.inf, X), y, "infinity"),
+    ]
+    if Estimator is CVAERegressor:
+        refused.append(({}, X[:, :2] if method == "fit" else X, y * np.nan, "NaN"))
+    for change, X_new, y_new, match in refused:
+        asked = copy.deepcopy(model)
+        with pytest.raises(ValueError, match=match):
+            getattr(asked.set_params(**change), method)(X_new, y_new)
+        asked.set_params(**SMALL, beta=1.0)
+        np.testing.assert_array_equal(ask(asked, X), before)
+        assert asked.n_iter_ == len(asked.loss_curve_) == 3
+
+
+@either
+def test_a_warning_that_is_an_error_leaves_no_fit_half_done(Estimator):
+    """As pytest with ``-W error`` does: the warning comes when training is over."""
+    X, y = table(150)
+    model = Estimator(**SMALL, warm_start=True)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+    before = np.asarray(ask(model, X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning, match=r"max_iter|collapsed"):
+            model.fit(X, y)
     np.testing.assert_array_equal(ask(model, X), before)
+    assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_scores_) == 3
 
 
 # -- targets ---------------------------------------------------------------------
@@ -563,20 +597,27 @@ def test_x_val_and_y_val_come_together():
     ("change", "words"),
     [
         (lambda X: np.where(X > 1, np.inf, X), ["X_val", "infinity", "finite"]),
-        (lambda X: np.full_like(X, np.nan), ["X_val", "no observed value"]),
         (lambda X: X[:, :2], ["2 features", "3 features"]),
     ],
-    ids=["infinite", "empty", "narrow"],
+    ids=["infinite", "narrow"],
 )
 def test_validation_rows_are_checked_like_others(Estimator, change, words):
     X, y = table()
     val = {"X_val": change(X)}
     if Estimator is CVAERegressor:
-        if "no observed value" in words:
-            pytest.skip("features may all be missing: y is still there to be scored")
         val["y_val"] = y
     with pytest.raises(ValueError, match=says(*words)):
         fit(Estimator, X, **val)
+
+
+def test_validation_rows_without_any_value_are_refused():
+    """They would leave nothing to choose the weights by.
+
+    Features may all be missing: a target is still there to be scored.
+    """
+    X, _ = table()
+    with pytest.raises(ValueError, match=says("X_val", "no observed value")):
+        fit(VAETransformer, X, X_val=np.full_like(X, np.nan))
 
 
 @pytest.mark.parametrize(
@@ -709,6 +750,36 @@ def test_levels_and_coverage_lie_between_zero_and_one():
             model.predict(X, quantiles=[0.5, level])
         with pytest.raises(ValueError, match=f"coverage {match}{level}"):
             model.predict_interval(X, coverage=level)
+
+
+@quick
+@pytest.mark.parametrize("value", ["most", None])
+def test_levels_and_coverage_are_numbers(value):
+    X, y = table()
+    model = fit(CVAERegressor, X, y)
+    with pytest.raises((ValueError, TypeError), match=rf"coverage .*{value}"):
+        model.predict_interval(X, coverage=value)
+    with pytest.raises((ValueError, TypeError), match=r"(q|quantiles) must .*got "):
+        model.predict(X, quantiles=[0.5, value])
+
+
+@quick
+@either
+def test_parameters_may_be_numpy_scalars(Estimator):
+    """As they come out of an array of candidates."""
+    X, _ = table()
+    settings = {
+        "n_components": np.int64(2),
+        "max_iter": np.int32(3),
+        "beta": np.float64(1.0),
+        "learning_rate_init": np.float64(3e-3),
+        "verbose": np.int64(0),
+        "warm_start": np.False_,
+        "early_stopping": np.True_,
+        "hidden_layer_sizes": np.array([32]),
+    }
+    plain = ask(fit(Estimator, X), X)
+    np.testing.assert_array_equal(ask(fit(Estimator, X, settings=settings), X), plain)
 
 
 @quick

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from skvae._engine import objectives
+from skvae._engine import config, objectives
 from skvae._engine.config import HeadConfig, ModelConfig
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import (
+    ACTIVATIONS,
     MLP,
     Inputs,
     Layout,
@@ -41,9 +42,9 @@ def small_model(**changes):
         "n_columns": 4,
         "n_conditions": 2,
         "heads": (
-            HeadConfig("gaussian", (0, 2), (1e-2, 1e-3)),
+            HeadConfig("gaussian", (0, 3), (1e-2, 1e-3)),
             HeadConfig("bernoulli", (1,)),
-            HeadConfig("mixture", (3,), (1e-2,), n_mixtures=3),
+            HeadConfig("mixture", (2,), (1e-2,), n_mixtures=3),
         ),
         "n_components": 2,
         "hidden_layer_sizes": (6, 5),
@@ -63,11 +64,11 @@ def small_weights(model, seed=0):
 
 def small_batch(model, n_rows=7, seed=0, missing=0.3):
     """Rows for every member; cells missing at random, column 1 binary."""
-    n_members, config = model.config.n_estimators, model.config
+    n_members, columns = model.config.n_estimators, model.config.n_columns
     g = generator(seed)
-    x = normal(n_members, n_rows, config.n_columns, seed=seed)
+    x = normal(n_members, n_rows, columns, seed=seed)
     x[..., 1] = (x[..., 1] > 0).double()
-    c = normal(n_members, n_rows, config.n_conditions, seed=seed + 1)
+    c = normal(n_members, n_rows, model.config.n_conditions, seed=seed + 1)
     x_observed = (torch.rand(x.shape, generator=g) > missing).double()
     c_observed = (torch.rand(c.shape, generator=g) > missing).double()
     weight = torch.rand(n_members, n_rows, generator=g, dtype=torch.float64) + 0.5
@@ -201,7 +202,7 @@ def test_inputs_are_values_indicators_and_embedding_side_by_side(embedding):
         assert (expected != 0).any()
 
 
-ACTIVATIONS = {
+FORMULAS = {
     "silu": lambda h: h / (1 + np.exp(-h)),
     "relu": lambda h: np.maximum(h, 0),
     "tanh": np.tanh,
@@ -210,24 +211,44 @@ ACTIVATIONS = {
 }
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_inputs_of_an_mlp_act_as_one_concatenated_input(activation):
+@pytest.mark.parametrize("activation", config.ACTIVATIONS)
+def test_activations_are_what_their_names_say(activation):
+    h = 3 * normal(100)
+    expected = FORMULAS[activation](h.numpy())
+    np.testing.assert_allclose(ACTIVATIONS[activation](h).numpy(), expected)
+
+
+@pytest.mark.parametrize("hidden", [(), (4,), (5, 4)])
+def test_inputs_of_an_mlp_act_as_one_concatenated_input(hidden):
     """Inputs (E, S, N, a) and (E, N, b) equal [a, b] through one weight matrix."""
-    layout = Layout()
-    mlp = MLP(layout, [2, 3], (5, 4), 2, activation)
+    layout, joint_layout = Layout(), Layout()
+    mlp = MLP(layout, [2, 3], hidden, 2, "tanh")
+    joint = MLP(joint_layout, [5], hidden, 2, "tanh")
     _, w = random_views(layout, 2)
+    _, joint_w = random_views(joint_layout, 2)
+    matrices = [w[layer.weight] for layer in mlp.first]
+    joint_w[joint.first[0].weight][:] = torch.cat(matrices, dim=1)
+    joint_w[joint.first[0].bias][:] = w[mlp.first[0].bias]
+    for layer, same in zip(mlp.rest, joint.rest, strict=True):
+        joint_w[same.weight][:] = w[layer.weight]
+        joint_w[same.bias][:] = w[layer.bias]
     z, features = normal(2, 3, 6, 2, seed=1), normal(2, 6, 3, seed=2)
     out = mlp(w, [z, features], None)
     assert out.shape == (2, 3, 6, 2)
-    act = ACTIVATIONS[activation]
-    both = [layer.weight for layer in mlp.first]
-    for e, s in np.ndindex(2, 3):
-        h = np.concatenate([z[e, s].numpy(), features[e].numpy()], axis=1)
-        matrix = np.concatenate([w[i][e].numpy() for i in both])
-        h = h @ matrix + w[mlp.first[0].bias][e].numpy()
-        for layer in mlp.rest:
-            h = act(h) @ w[layer.weight][e].numpy() + w[layer.bias][e].numpy()
-        np.testing.assert_allclose(out[e, s].numpy(), h, rtol=1e-9, atol=1e-10)
+    both = torch.cat([z, features.unsqueeze(1).expand(-1, 3, -1, -1)], dim=-1)
+    expected = joint(joint_w, [both], None)
+    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_mlp_is_linear_with_the_identity_and_bends_otherwise():
+    """Second differences along a line are 0 for an affine map and for no other."""
+    for activation in config.ACTIVATIONS:
+        layout = Layout()
+        mlp = MLP(layout, [2], (6, 5), 3, activation)
+        _, w = random_views(layout, 2)
+        low, middle, high = (mlp(w, [t * normal(2, 9, 2)], None) for t in (-1, 0, 1))
+        bend = (low - 2 * middle + high).abs().max()
+        assert bend < 1e-12 if activation == "identity" else bend > 0.1
 
 
 @pytest.mark.parametrize("hidden", [(), (4,)])
@@ -279,7 +300,7 @@ def test_dropout_of_neighbouring_units_is_independent():
     assert (both - 0.25).abs().max() < 5 * math.sqrt(0.25 * 0.75 / 64_000)
 
 
-# -- the member axis ---------------------------------------------------------------
+# -- the member axis -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -330,7 +351,7 @@ def test_the_gradient_is_that_of_finite_differences(objective):
     torch.testing.assert_close(slope.detach(), expected, rtol=1e-6, atol=1e-6)
 
 
-# -- NaN is data -------------------------------------------------------------------
+# -- NaN is data -----------------------------------------------------------------
 
 
 def outputs_of(model, weights, batch, draws):
@@ -387,7 +408,7 @@ def test_missing_cells_add_nothing_to_the_likelihood_and_observed_ones_do():
 
 
 def test_heads_answer_in_the_order_of_the_columns():
-    """Columns 0 and 2 share a head, 1 and 3 have their own: each must find its own."""
+    """Columns 0 and 3 share a head, 1 and 2 have their own: each must find its own."""
     model = small_model()
     batch = small_batch(model, missing=0.0)
     w = model.layout.views(small_weights(model))
@@ -406,7 +427,7 @@ def test_heads_answer_in_the_order_of_the_columns():
         assert changed.tolist() == [i == column for i in range(4)]
 
 
-# -- configuration -----------------------------------------------------------------
+# -- configuration ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

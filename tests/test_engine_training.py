@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.special import ndtr
 
 from skvae._engine import door, runtime, train
 from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
+from skvae._engine.model import LatentModel
 
 N_ROWS, N_COLUMNS = 120, 3
 
@@ -66,7 +68,7 @@ def conditional():
     return config, door.Encoded.of(table(seed=1)[:, :1], x[:, :2])
 
 
-# -- splits ------------------------------------------------------------------------
+# -- splits ----------------------------------------------------------------------
 
 
 def split(n_rows, n_valid, n_members, seed=0):
@@ -142,7 +144,7 @@ def test_a_tiny_table_keeps_at_least_a_row_on_each_side(n_rows, fraction):
     assert np.isfinite(record.bound).all()
 
 
-# -- chance and global state -------------------------------------------------------
+# -- chance and global state -----------------------------------------------------
 
 
 def test_a_seed_fixes_every_weight_and_another_changes_them():
@@ -236,7 +238,7 @@ def test_large_products_keep_the_threads_that_torch_has():
     assert torch.get_num_threads() == 2
 
 
-# -- members -----------------------------------------------------------------------
+# -- members ---------------------------------------------------------------------
 
 
 def started_from(first_member, **settings):
@@ -278,7 +280,7 @@ def test_a_fit_that_explodes_ends_with_finite_weights_and_says_so():
     assert not fit()[1].diverged.any()
 
 
-# -- selection ---------------------------------------------------------------------
+# -- selection -------------------------------------------------------------------
 
 
 def overfitted(**settings):
@@ -361,6 +363,18 @@ def test_history_has_an_entry_for_each_epoch_member_and_dimension():
     np.testing.assert_allclose([loss for _, loss in epochs], record.loss.mean(axis=1))
 
 
+def test_validation_rows_of_weight_zero_are_not_watched():
+    calm, weight = table(50, seed=1), np.repeat([0.0, 2.0], 25)
+    wild = calm.copy()
+    wild[:25] = 9.0
+    one, other, all_count = (
+        fit(valid=door.Encoded.of(x, weight=w))[1].bound
+        for x, w in [(calm, weight), (wild, weight), (wild, None)]
+    )
+    np.testing.assert_array_equal(one, other)
+    assert (one > all_count + 1).all()
+
+
 def test_rows_of_the_validation_table_are_the_ones_that_are_watched():
     """Rows that nothing like the training rows explain have a far lower bound."""
     like = fit(valid=door.Encoded.of(table(50, seed=1)))[1].bound
@@ -368,7 +382,7 @@ def test_rows_of_the_validation_table_are_the_ones_that_are_watched():
     assert (like > unlike + 10).all()
 
 
-# -- one step ----------------------------------------------------------------------
+# -- one step --------------------------------------------------------------------
 
 
 def test_moments_carry_over_to_the_next_partial_fit():
@@ -425,8 +439,8 @@ def test_decay_shrinks_matrices_and_leaves_biases_alone():
     }
     plain, _ = fit(alpha=0.0, **settings)
     decayed, _ = fit(alpha=0.5, **settings)
-    layout = train.LatentModel(model_config(), torch.device("cpu"), torch.float32).layout
-    mask = layout.decay_mask().numpy()
+    model = LatentModel(model_config(), torch.device("cpu"), torch.float32)
+    mask = model.layout.decay_mask().numpy()
     assert 0 < mask.mean() < 1
     expected = plain.weights - 1e-2 * 0.5 * mask * start.weights
     np.testing.assert_allclose(decayed.weights, expected, atol=1e-6)
@@ -444,7 +458,7 @@ def test_a_step_moves_no_weight_further_than_its_rate():
     assert np.median(moved) > 0.99e-2
 
 
-# -- weights and missing cells -----------------------------------------------------
+# -- weights and missing cells ---------------------------------------------------
 
 
 def full_batch(data, **settings):
@@ -510,7 +524,7 @@ def test_the_indicator_of_a_column_that_was_never_missing_says_nothing():
         assert np.array_equal(means[0], means[1]) is same
 
 
-# -- learned state -----------------------------------------------------------------
+# -- learned state ---------------------------------------------------------------
 
 
 def leaves(value, path="learned"):
@@ -540,8 +554,8 @@ def test_what_is_learned_is_numpy_and_plain_python():
     plain = (np.ndarray, str, int, float, bool, type(None))
     strange = [(path, type(value)) for path, value in found if type(value) not in plain]
     assert strange == []
-    objects = [path for path, v in found if isinstance(v, np.ndarray) and v.dtype == "O"]
-    assert objects == []
+    arrays = [value for _, value in found if isinstance(value, np.ndarray)]
+    assert all(array.dtype != object for array in arrays)
 
 
 @pytest.mark.parametrize("n_samples", [1, 7, 100])
@@ -561,7 +575,15 @@ def test_the_learned_kl_is_that_of_the_kept_weights():
     np.testing.assert_allclose(learned.kl, kl, rtol=1e-12)
 
 
-# -- asking in chunks --------------------------------------------------------------
+def test_integer_weights_count_as_repeated_rows_in_the_learned_kl():
+    learned, _ = fit(max_iter=10)
+    engine, x, times = door.Engine(learned, "cpu"), table(), np.arange(N_ROWS) % 4
+    weighted = engine.mean_kl(door.Encoded.of(x, weight=times.astype(float)))
+    repeated = engine.mean_kl(door.Encoded.of(np.repeat(x, times, axis=0)))
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-12)
+
+
+# -- asking in chunks ------------------------------------------------------------
 
 
 def test_answers_do_not_depend_on_the_chunks(monkeypatch):
@@ -606,17 +628,16 @@ def test_memory_maps_are_read_without_a_warning(tmp_path):
     )  # fmt: skip
 
 
-# -- draws -------------------------------------------------------------------------
+# -- draws -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_components", [1, 8, 64])
 def test_every_dimension_of_the_draws_has_one_in_each_stratum(n_components):
     """Scrambled Sobol points: one in each interval of probability 1 / S (Owen 1998)."""
-    from scipy.special import ndtr
-
     draws = door.normal_draws(256, n_components, seed=0)
     strata = np.sort(np.floor(256 * ndtr(draws)).astype(int), axis=0)
-    np.testing.assert_array_equal(strata, np.arange(256)[:, None].repeat(n_components, 1))
+    expected = np.arange(256)[:, None].repeat(n_components, axis=1)
+    np.testing.assert_array_equal(strata, expected)
 
 
 @pytest.mark.parametrize("n_components", [1, 64])
@@ -648,12 +669,14 @@ def test_draws_are_fixed_by_their_seed():
     assert (first != other).all()
 
 
-# -- devices -----------------------------------------------------------------------
+# -- devices ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", ["quantum", "", "meta", "cuda:99", None, 3.5])
 def test_a_device_that_cannot_be_used_is_named(device):
-    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' .* got"):
+    with pytest.raises(
+        ValueError, match=r"device must be 'auto', 'cpu', 'cuda' .* got"
+    ):
         runtime.resolve_device(device)
 
 

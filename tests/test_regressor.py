@@ -77,7 +77,15 @@ def model(data):
 
 @pytest.fixture(scope="module")
 def joint():
-    return CVAERegressor(**PLAIN).fit(*two_outputs(300, seed=0))
+    """What is left of both outputs given X is correlated: one latent dimension."""
+    settings = PLAIN | {"n_components": 1, "n_samples": 256}
+    return CVAERegressor(**settings).fit(*two_outputs(300, seed=0))
+
+
+@pytest.fixture(scope="module")
+def many_draws(data):
+    """So many fixed draws of z that their own error is far below that of samples."""
+    return CVAERegressor(**PLAIN | {"n_samples": 1024}).fit(*data)
 
 
 # -- shapes ----------------------------------------------------------------------
@@ -107,8 +115,8 @@ def test_shapes_of_several_outputs(joint, n):
     assert joint.predict_interval(X).shape == (n, 2, 2)
     assert joint.sample(X, 3, random_state=0).shape == (3, n, 2)
     assert joint.score_samples(X, y).shape == (n,)
-    assert joint.transform(X).shape == joint.transform(X, y).shape == (n, 2)
-    assert joint.decode(np.zeros((n, 2)), X).shape == (n, 2)
+    assert joint.transform(X).shape == joint.transform(X, y).shape == (n, 1)
+    assert joint.decode(np.zeros((n, 1)), X).shape == (n, 2)
     assert joint.n_outputs_ == 2
 
 
@@ -164,14 +172,13 @@ def test_the_mean_and_the_noise_are_learned(model, new):
     assert true - 0.3 < model.score_samples(X, y).mean() < true + 0.1
 
 
-def test_a_sum_over_draws_of_the_decoder_is_the_prediction(model, new):
+def test_the_prediction_is_the_mean_of_many_samples(many_draws, new):
     """n draws have the standard error std / √n: 4 of them for all 60 rows."""
     X = new[0][:60]
     n = 2000
-    draws = model.sample(X, n, random_state=0)
-    mean, std = model.predict(X, return_std=True)
-    # the predicted mean is over 2 x 32 fixed draws of z; draws here are fresh
-    assert (np.abs(draws.mean(axis=0) - mean) < 4 * std / np.sqrt(n) + 0.02).all()
+    draws = many_draws.sample(X, n, random_state=0)
+    mean, std = many_draws.predict(X, return_std=True)
+    assert (np.abs(draws.mean(axis=0) - mean) < 4 * std / np.sqrt(n)).all()
     np.testing.assert_allclose(draws.std(axis=0), std, rtol=0.15)
 
 
@@ -216,7 +223,7 @@ def test_draws_fall_below_a_quantile_as_often_as_it_says(model, new):
 def test_both_ways_to_the_likelihood_agree(model, new):
     """Importance weights and the mixture estimate one number.
 
-    At 2 x 32 draws the bimodal latent's two estimates differ by 0.01 nats on average.
+    At 2 x 32 draws they differ by 0.001 nats on average; this latent says little.
     """
     X, y = new
     weighted, mixture = model.score_samples(X, y), model.predict_distribution(X)
@@ -228,9 +235,9 @@ def test_both_ways_to_the_likelihood_agree(model, new):
 def test_both_ways_to_the_joint_likelihood_agree(joint):
     X, y = two_outputs(200, seed=1)
     difference = joint.score_samples(X, y) - joint.predict_distribution(X).log_prob(y)
-    # the latent counts here, and 2 x 32 prior draws are coarse: 0.1 on average
-    assert np.abs(difference).mean() < 0.3
-    assert abs(difference.mean()) < 0.1
+    # at 2 x 256 draws 0.01 on average over five fits, of a latent that says 1 nat
+    assert np.abs(difference).mean() < 0.05
+    assert joint.kl_per_dimension_[0] > 0.5
 
 
 def test_a_score_without_targets_is_that_of_the_prediction(model, new):
@@ -248,11 +255,16 @@ def test_two_branches_are_both_predicted():
     X = rng.normal(size=(300, 1))
     y = rng.choice([-1.0, 1.0], size=300) + 0.1 * rng.normal(size=300)
     assert (np.abs(y) > 0.5).all()
-    for settings in (TRAINED, PLAIN):  # by the mixture head, and by the latent alone
-        distribution = fit(X, y, settings).predict_distribution(np.zeros((1, 1)))
+    at = np.zeros((1, 1))
+    # by the mixture head, and by the latent alone
+    for settings, between in ((TRAINED, 0.02), (PLAIN, 0.3)):
+        distribution = fit(X, y, settings).predict_distribution(at)
         assert abs(distribution.mean()[0]) < 0.3
         assert distribution.std()[0] == pytest.approx(1.0, abs=0.2)
-        assert distribution.cdf([0.5])[0] - distribution.cdf([-0.5])[0] < 0.2
+        # a normal of that variance holds 0.38 there, and has its mode at 0
+        assert distribution.cdf([0.5])[0] - distribution.cdf([-0.5])[0] < between
+        modes = np.array([distribution.pdf([-1.0])[0], distribution.pdf([1.0])[0]])
+        assert (modes > 2 * distribution.pdf([0.0])[0]).all()
 
 
 # -- several outputs -------------------------------------------------------------
@@ -272,7 +284,7 @@ def test_outputs_of_different_scales_are_all_learned(joint):
 def test_outputs_are_correlated_given_the_features(joint):
     at = np.array([[0.5, -0.5]])
     draws = joint.sample(at, 2000, random_state=0)[:, 0]
-    # 0.01 of it chance; over two fits the model was off by 0.05
+    # 0.01 of it chance; over five fits the model was off by at most 0.05
     assert np.corrcoef(draws.T)[0, 1] == pytest.approx(CORRELATION, abs=0.15)
     covariance = joint.predict_distribution(at).cov()[0]
     scale = np.sqrt(covariance.diagonal())
@@ -296,6 +308,7 @@ def test_the_joint_density_is_more_than_the_product_of_the_margins(joint):
         margins = margins + np.log(rise / (2 * step))
     # of two normals with correlation 0.8: -log(1 - 0.64) / 2 = 0.51 nats
     gain = (joint.score_samples(X, y) - margins).mean()
+    # the mean over 200 rows has a standard error of 0.06; five fits gave 0.44 to 0.49
     assert gain == pytest.approx(0.51, abs=0.2)
 
 
@@ -306,13 +319,12 @@ def test_transform_is_the_prior_and_with_y_the_posterior(joint):
     X, y = two_outputs(100, seed=1)
     prior, posterior = joint.transform(X), joint.transform(X, y)
     assert np.abs(prior - posterior).max() > 0.1
-    # the prior does not know the residual; the posterior's active dimension is it
+    # the prior does not know the residual; to the posterior it is all that counts
     residual = (y - joint.predict(X)) / SCALES
-    active = joint.kl_per_dimension_.argmax()
-    shift = (posterior - prior)[:, active]
+    shift = (posterior - prior)[:, 0]
     assert abs(np.corrcoef(shift, residual.sum(axis=1))[0, 1]) > 0.9
     other = joint.transform(X, y + 2 * SCALES)
-    assert np.abs(other - posterior)[:, active].mean() > 0.5
+    assert np.abs(other - posterior).mean() > 0.5
 
 
 def test_fit_transform_is_fit_and_then_transform(data):
@@ -352,7 +364,7 @@ def test_missing_features_are_taken():
     assert known == pytest.approx([1.5, -1.5], abs=0.6)
     # x1 is uniform on (-2, 2): y spreads by 1.15 about 0 where it is not known
     assert unknown == pytest.approx([0.0], abs=0.6)
-    assert std_unknown[0] > 2 * std_known.max()
+    assert std_unknown[0] > std_known.max() + 0.2
     everything = model.predict_distribution(np.full((1, 2), np.nan))
     assert everything.std()[0] == pytest.approx(y.std(), rel=0.35)
 
@@ -373,9 +385,9 @@ def test_frames_of_many_dtypes_are_features(data):
     model = fit(frame, y)
     assert list(model.feature_names_in_) == list("abcd")
     assert np.isfinite(model.predict(frame)).all()
-    array = frame.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
-    assert np.isnan(array).sum() == n / 2
-    np.testing.assert_array_equal(fit(array, y).score_samples(array, y)[:0], [])
+    assert frame.isna().to_numpy().sum() == n / 2
+    filled = frame.assign(c=frame["c"].fillna(0), d=frame["d"].fillna(0.0))
+    assert (model.predict(filled) != model.predict(frame)).mean() == 0.5
     shuffled = model.predict(frame.iloc[::-1])
     np.testing.assert_allclose(shuffled[::-1], model.predict(frame), rtol=1e-9)
 
@@ -468,8 +480,7 @@ def test_partial_fit_goes_on_from_chunk_to_chunk(new):
     assert model.n_iter_ == len(model.loss_curve_) == 45
     assert (model.schema_, model.target_schema_) == schemas
     assert scores[-1] > scores[0] + 0.5
-    smooth = np.convolve(scores, np.ones(15) / 15, "valid")[::15]
-    assert (np.diff(smooth) > 0).all()
+    assert np.mean(scores[-15:]) > np.mean(scores[15:30])
     assert model.score(*new) > 0.7
 
 

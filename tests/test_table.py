@@ -109,6 +109,13 @@ def test_the_resolution_is_the_rounding_error_in_standard_deviations():
     assert column(1e6 * values).resolution == pytest.approx(learned.resolution)
 
 
+def test_the_floor_never_exceeds_the_spread_of_the_column():
+    """One value in a hundred is another: the step is ten standard deviations."""
+    values = np.r_[np.zeros(99), 5.0]
+    assert rounding_error(values) > 2 * values.std()
+    assert column(values).resolution <= 1.0
+
+
 # -- kinds and scales ------------------------------------------------------------
 
 
@@ -154,6 +161,16 @@ def test_integer_weights_give_the_scales_of_repeated_rows():
     np.testing.assert_allclose(weighted.shift, repeated.shift, rtol=1e-12)
     np.testing.assert_allclose(weighted.scale, repeated.scale, rtol=1e-12)
     assert (np.abs(weighted.scale / plain.scale - 1.0) > 1e-3).all()
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1e-6, 1e6, 1e150])
+def test_scales_move_with_the_units_and_nothing_else_does(unit):
+    X = np.random.default_rng(0).normal(3.0, 2.0, size=(50, 2))
+    here, there = learn(X)[0], learn(unit * X)[0]
+    np.testing.assert_allclose(there.shift, unit * here.shift, rtol=1e-12)
+    np.testing.assert_allclose(there.scale, unit * here.scale, rtol=1e-12)
+    for one, other in zip(here.columns, there.columns, strict=True):
+        assert other.resolution == pytest.approx(one.resolution, rel=1e-9)
 
 
 # -- there and back --------------------------------------------------------------

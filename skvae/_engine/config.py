@@ -48,7 +48,8 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
 
 def check_flag(name: str, value: object) -> None:
     """Refuse ``value`` unless it is True or False."""
-    if not isinstance(value, bool):
+    # numpy's bool, as a parameter grid over an array gives it, is not a bool
+    if type(value).__name__ not in ("bool", "bool_"):
         raise TypeError(f"{name} must be True or False; got {value!r}.")
 
 

@@ -180,9 +180,9 @@ def fit(
     kl = Engine(learned, device).mean_kl(data)
     history = trained.history
     record = FitRecord(
-        _numpy(history.loss),
-        _numpy(history.bound),
-        _numpy(history.kl),
+        _numpy(history.loss).astype(float),
+        _numpy(history.bound).astype(float),
+        _numpy(history.kl).astype(float),
         _numpy(history.best_epoch).astype(int),
         _numpy(history.diverged).astype(bool),
         history.stopped_early,

@@ -57,19 +57,22 @@ class Inference:
     def importance(self, batch: Batch) -> Importance:
         """Draw from the posterior, and weigh the draws. Burda et al. (2016), sec. 3.
 
-        The encoder may never have seen such holes as a row has, and then be too sure
-        of itself. So rows with missing cells take half of the draws from the prior, and
-        are weighed by the mixture of both: a defensive proposal. Hesterberg (1995),
-        Weighted average importance sampling and defensive mixture distributions.
+        The encoder may be too sure of itself: of holes in a row that it never saw, or
+        of new rows where PriorNet is near anyway. Rows with missing cells or a
+        condition take half of the draws from the prior, and are weighed by the mixture
+        of both: a defensive proposal. Hesterberg (1995), Weighted average importance
+        sampling and defensive mixture distributions.
         """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
         prior = self.model.prior(self.w, features)
-        has_holes = (batch.x_observed < 1).any(-1).unsqueeze(1)  # (E, 1, N)
+        defensive = (batch.x_observed < 1).any(-1).unsqueeze(1)  # (E, 1, N)
+        if self.model.condition is not None:
+            defensive = torch.ones_like(defensive)
         # halves of a Sobol sequence are even; its odd points are not
         n_draws = self.draws.shape[1]
         half = torch.arange(n_draws, device=self.draws.device) >= (n_draws + 1) // 2
-        from_prior = has_holes & half.view(1, -1, 1)  # (E, S, N)
+        from_prior = defensive & half.view(1, -1, 1)  # (E, S, N)
         z = torch.where(
             from_prior.unsqueeze(-1), prior.at(self.draws), posterior.at(self.draws)
         )
@@ -78,7 +81,7 @@ class Inference:
         log_mixture = torch.logaddexp(
             log_prior + share.log(), log_posterior + (1 - share).log()
         )
-        log_proposal = torch.where(has_holes, log_mixture, log_posterior)
+        log_proposal = torch.where(defensive, log_mixture, log_posterior)
         outputs = self.model.decode(self.w, z, features)
         cells = self.model.log_prob_cells(outputs, batch)
         log_weights = cells.sum(-1) + log_prior - log_proposal

@@ -54,7 +54,7 @@ class Head:
 
 
 class Condition:
-    """The condition's first layer, shared by PriorNet, encoder and decoder.
+    """The condition and its first layer, shared by PriorNet, encoder and decoder.
 
     Sharing it takes a third off a training step and loses nothing in likelihood
     (benchmarks/README.md).
@@ -63,9 +63,10 @@ class Condition:
     def __init__(self, layout: Layout, config: ModelConfig) -> None:
         self.inputs = Inputs(layout, config.n_conditions, config.numeric_embedding)
         self.working_width = self.inputs.working_width
-        self.width = (*config.hidden_layer_sizes, self.inputs.width)[0]
+        n_hidden = (*config.hidden_layer_sizes, self.inputs.width)[0]
+        self.width = n_hidden + config.n_conditions
         self.layer = Linear(
-            layout, self.inputs.width, self.width, zero_inputs=self.inputs.indicators
+            layout, self.inputs.width, n_hidden, zero_inputs=self.inputs.indicators
         )
         self.activation = ACTIVATIONS[config.activation]
 
@@ -74,7 +75,7 @@ class Condition:
     ) -> Tensor:
         """(E, N, C) values and 0/1 observed to features (E, N, F)."""
         h = self.activation(self.layer(w, self.inputs(w, c, observed)))
-        return noise.dropout(h) if noise else h
+        return torch.cat([noise.dropout(h) if noise else h, c * observed], dim=-1)
 
 
 class LatentModel:

@@ -6,6 +6,7 @@ views of the (E, P) matrix when it is called, so it holds no tensor of its own.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -111,7 +112,7 @@ class Noise:
 
 
 class Linear:
-    """h W + b per member; ``gain`` scales the starting weights.
+    """h W + b per member; ``gain``, one or one an output, scales the starting weights.
 
     ``zero_inputs`` start with weight 0: an input that is 0 throughout training (the
     missing indicator of a column that is never missing) then never has an effect.
@@ -122,19 +123,24 @@ class Linear:
         layout: Layout,
         n_in: int,
         n_out: int,
-        gain: float = 1.0,
+        gain: float | Sequence[float] = 1.0,
         bias: bool = True,
         zero_inputs: slice | None = None,
     ) -> None:
-        bound = gain / math.sqrt(max(n_in, 1))
+        draw = uniform_init(1.0 / math.sqrt(max(n_in, 1)))
+        gains = torch.tensor(gain)
 
         def fill(view: Tensor, generator: Generator) -> None:
-            uniform_init(bound)(view, generator)
+            draw(view, generator)
+            view *= gains.to(view)
+
+        def fill_weight(view: Tensor, generator: Generator) -> None:
+            fill(view, generator)
             if zero_inputs is not None:
                 view[:, zero_inputs] = 0.0
 
-        self.weight = layout.add((n_in, n_out), fill, decays=True)
-        self.bias = layout.add((1, n_out), uniform_init(bound)) if bias else None
+        self.weight = layout.add((n_in, n_out), fill_weight, decays=True)
+        self.bias = layout.add((1, n_out), fill) if bias else None
 
     def __call__(self, w: Views, h: Tensor) -> Tensor:
         """(E, N, in) to (E, N, out)."""
@@ -208,9 +214,12 @@ class Inputs:
 
 
 class MLP:
-    """Hidden layers over one or more inputs whose first projections are summed.
+    """Hidden layers over one or more inputs, beside a linear map of the same inputs.
 
-    Inputs may differ in their number of draws: ``project`` each, broadcast, then call.
+    The linear map lets a net begin as what tables often are nearly, a linear-Gaussian
+    model, and spend its hidden layers on the rest; it is part of the first layer's
+    matrix, so it costs next to nothing. Inputs may differ in their number of draws:
+    their projections are broadcast and summed.
     """
 
     def __init__(
@@ -223,18 +232,18 @@ class MLP:
         gain: float = 1.0,
         zero_inputs: Sequence[slice | None] | None = None,
     ) -> None:
-        widths = [*hidden, n_out]
+        self.n_out = n_out
+        n_hidden = sum(hidden[:1])
+        gains = [1.0] * n_hidden + [gain] * n_out
         zeros = zero_inputs or [None] * len(n_inputs)
-        first = (widths[0], gain if len(widths) == 1 else 1.0)
         self.first = [
-            Linear(layout, n, *first, bias=i == 0, zero_inputs=zero)
+            Linear(layout, n, n_hidden + n_out, gains, bias=i == 0, zero_inputs=zero)
             for i, (n, zero) in enumerate(zip(n_inputs, zeros, strict=True))
         ]
-        gains = [1.0] * (len(widths) - 2) + [gain]
         self.rest = [
-            Linear(layout, a, b, g)
-            for a, b, g in zip(widths[:-1], widths[1:], gains, strict=False)
+            Linear(layout, a, b) for a, b in pairwise(hidden)
         ]
+        self.rest += [Linear(layout, a, n_out, gain) for a in hidden[-1:]]
         self.activation = ACTIVATIONS[activation]
 
     def __call__(
@@ -245,16 +254,17 @@ class MLP:
             layer(w, h) if h.dim() == 3 else _over_draws(layer, w, h)
             for layer, h in zip(self.first, inputs, strict=True)
         ]
-        n_draws = max((h.shape[1] for h in projected if h.dim() == 4), default=0)
-        if n_draws:
+        if any(h.dim() == 4 for h in projected):
             projected = [h.unsqueeze(1) if h.dim() == 3 else h for h in projected]
-        h = sum(projected[1:], start=projected[0])
-        lead = h.shape[:-1]
-        h = h.flatten(1, -2)  # (E, S·N, H)
+        total = sum(projected[1:], start=projected[0])
+        lead = total.shape[:-1]
+        total = total.flatten(1, -2)  # (E, S·N, H + out)
+        h, linear = total.split([total.shape[-1] - self.n_out, self.n_out], dim=-1)
         for layer in self.rest:
             h = self.activation(h)
             h = layer(w, noise.dropout(h) if noise else h)
-        return h.view(*lead, h.shape[-1])
+        out = linear + h if self.rest else linear
+        return out.view(*lead, self.n_out)
 
 
 def _over_draws(layer: Linear, w: Views, h: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 # multiply-adds of one matrix product under which a second thread costs more than it
 # gives (benchmarks/threads.py)
-SMALL_PRODUCT = 16e6
+SMALL_PRODUCT = 64e6
 
 
 def resolve_device(device: str) -> torch.device:

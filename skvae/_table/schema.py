@@ -16,6 +16,8 @@ BINARY = "binary"
 # a floor of the decoder's scale, in standard deviations, for columns of any resolution:
 # float32 standardised values carry about seven digits
 SMALLEST_SCALE = 1e-4
+# no floor hides more than half of a column's spread, however rare its second value
+LARGEST_FLOOR = 0.5
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,16 @@ def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
     if kind == BINARY:
         return Column(table.names[i], BINARY, dtype, 0.0, 1.0, 1.0)
     shift = float(np.average(values, weights=weights))
-    scale = float(np.sqrt(np.average((values - shift) ** 2, weights=weights)))
+    unit = np.abs(values - shift).max() or 1.0  # squares of 1e200 would overflow
+    variance = np.average(((values - shift) / unit) ** 2, weights=weights)
+    scale = float(unit * np.sqrt(variance))
     # what is left of a constant after rounding is not a scale
     if scale <= 1e-12 * np.abs(values).max(initial=0.0):
         return Column(table.names[i], CONTINUOUS, dtype, shift, 0.0, 1.0)
-    resolution = max(rounding_error(values, weights) / scale, SMALLEST_SCALE)
-    return Column(table.names[i], CONTINUOUS, dtype, shift, scale, resolution)
+    resolution = np.clip(
+        rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
+    )
+    return Column(table.names[i], CONTINUOUS, dtype, shift, scale, float(resolution))
 
 
 def _usable(column: Column) -> Column:
