@@ -1,6 +1,6 @@
 """One thread against all: where a second thread starts to pay for a training step.
 
-``python -m benchmarks.threads`` prints, for members × batch × width, the milliseconds of
+Run ``python -m benchmarks.threads``: members x batch x width, and the milliseconds of
 a step on one thread and on all of them, interleaved, medians of five. The threshold
 ``skvae._engine.runtime.SMALL_PRODUCT`` is read off this table.
 """

@@ -534,5 +534,5 @@ def _check_q(q: float | Sequence[float]) -> Array:
 def _check_coverage(coverage: float) -> None:
     if not isinstance(coverage, Real) or not 0 < coverage < 1:
         raise ValueError(
-            f"coverage must be a number strictly between 0 and 1, got {coverage!r}."
+            f"coverage must lie strictly between 0 and 1, got {coverage!r}."
         )

@@ -62,7 +62,7 @@ class VAETransformer(LatentVariableEstimator):
         Draws of z per row while training.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
-    kl_warmup : float, default=0.1
+    kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
@@ -165,7 +165,7 @@ class VAETransformer(LatentVariableEstimator):
         objective: str = "iwae",
         n_draws: int = 8,
         beta: float = 1.0,
-        kl_warmup: float = 0.1,
+        kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,

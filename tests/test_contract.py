@@ -42,6 +42,7 @@ WEIGHTED = {
     "n_estimators": 4,
     "n_samples": 32,
     "learning_rate_init": 1e-2,
+    "kl_warmup": 0.3,
     "max_iter": 30,
 }
 

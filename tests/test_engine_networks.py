@@ -300,6 +300,41 @@ def test_dropout_of_neighbouring_units_is_independent():
     assert (both - 0.25).abs().max() < 5 * math.sqrt(0.25 * 0.75 / 64_000)
 
 
+def test_dropout_reaches_prior_posterior_and_decoder():
+    model = small_model()
+    batch, w = small_batch(model), model.layout.views(small_weights(model).float())
+    batch = Batch(*(field.float() for field in vars(batch).values()))
+    features, z = model.features(w, batch), torch.zeros(3, 1, 7, 2)
+
+    def answers(noise):
+        return [
+            model.prior(w, features, noise).mean,
+            model.posterior(w, batch, features, noise).mean,
+            model.decode(w, z, features, noise),
+        ]
+
+    whole, dropped = answers(None), answers(Noise(generator(), 0.5))
+    for one, other in zip(whole, dropped, strict=True):
+        assert (one != other).any(dim=-1).float().mean() > 0.9
+
+
+def test_prior_posterior_and_decoder_see_the_condition():
+    model = small_model()
+    batch, w = small_batch(model, missing=0.0), model.layout.views(small_weights(model))
+    moved = Batch(
+        batch.x, batch.x_observed, batch.c + 1, *list(vars(batch).values())[3:]
+    )
+    z = normal(3, 1, 7, 2)
+
+    def answers(batch):
+        features = model.features(w, batch)
+        prior, posterior = model.prior(w, features), model.posterior(w, batch, features)
+        return [prior.mean, posterior.mean, model.decode(w, z, features)]
+
+    for one, other in zip(answers(batch), answers(moved), strict=True):
+        assert (one != other).all()
+
+
 # -- the member axis -------------------------------------------------------------
 
 

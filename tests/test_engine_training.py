@@ -272,6 +272,16 @@ def test_a_member_that_overflows_does_not_disturb_the_others(bad):
     assert broken.best_member == 1
 
 
+def test_a_batch_that_overflows_is_passed_over():
+    """A cell whose square is no float32 spoils its batch of each epoch, no other."""
+    x = table()
+    x[0, 0] = 1e25
+    learned, record = fit(x, valid=door.Encoded.of(table(50, seed=1)), max_iter=20)
+    assert (record.best_epoch > 0).all()
+    assert np.isfinite(learned.weights).all()
+    assert not np.isfinite(record.loss).all()
+
+
 def test_a_fit_that_explodes_ends_with_finite_weights_and_says_so():
     learned, record = fit(learning_rate_init=1e3, max_iter=20)
     assert np.isfinite(learned.weights).all()
@@ -581,6 +591,33 @@ def test_integer_weights_count_as_repeated_rows_in_the_learned_kl():
     weighted = engine.mean_kl(door.Encoded.of(x, weight=times.astype(float)))
     repeated = engine.mean_kl(door.Encoded.of(np.repeat(x, times, axis=0)))
     np.testing.assert_allclose(weighted, repeated, rtol=1e-12)
+
+
+def test_latents_are_those_of_the_best_member():
+    config, data = conditional()
+    learned, _ = door.fit(
+        config, TrainConfig(max_iter=1), data, None, n_samples=4, seed=0, device="cpu"
+    )
+    learned = replace(learned, bound=np.array([-2.0, -1.0]))
+    assert learned.best_member == 1
+    assert replace(learned, bound=np.array([-1.0, np.nan])).best_member == 0
+    alone = replace(
+        learned,
+        config=replace(config, n_estimators=1),
+        weights=learned.weights[1:],
+        bound=learned.bound[1:],
+    )
+    both, best = (door.Engine(model, "cpu") for model in (learned, alone))
+    z = np.random.default_rng(0).standard_normal((len(data), 2))
+    for one, other in [
+        (both.posterior_mean(data), best.posterior_mean(data)),
+        (both.prior_mean(data), best.prior_mean(data)),
+        (both.decode_mean(z, data.c), best.decode_mean(z, data.c)),
+    ]:
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    first = replace(learned, bound=np.array([-1.0, -2.0]))
+    other = door.Engine(first, "cpu").posterior_mean(data)
+    assert (both.posterior_mean(data) != other).all()
 
 
 # -- asking in chunks ------------------------------------------------------------

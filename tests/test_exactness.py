@@ -57,11 +57,11 @@ def write_affine(model, weights, network, matrix, bias):
     views[layer.bias][:] = torch.as_tensor(bias)
 
 
-def linear_gaussian(draws, tilt=0.0, widen=1.0):
+def linear_gaussian(draws, tilt=0.0, widen=1.0, shift=0.0):
     """The model above as ``Learned``; its encoder is exact where no cell is missing.
 
     ``tilt`` turns the posterior mean away from the truth, in units of the latent, and
-    ``widen`` multiplies its standard deviation.
+    ``widen`` multiplies its standard deviation. ``shift`` moves all columns.
     """
     head = HeadConfig("gaussian", tuple(range(D)), (FLOOR,) * D)
     config = ModelConfig(D, 0, (head,), L, hidden_layer_sizes=(), activation="identity")
@@ -70,7 +70,7 @@ def linear_gaussian(draws, tilt=0.0, widen=1.0):
     # outputs of the decoder: mean and raw scale of each column
     raw_scale = math.log(math.expm1(SCALE - FLOOR)) - UNIT_SOFTPLUS
     matrix, bias = np.zeros((L, D, 2)), np.full((D, 2), raw_scale)
-    matrix[:, :, 0], bias[:, 0] = W.T, B
+    matrix[:, :, 0], bias[:, 0] = W.T, B + shift
     write_affine(model, weights, model.decoder, matrix.reshape(L, -1), bias.ravel())
     # inputs of the encoder: values and missing indicators; outputs: mean, raw log var
     gain = W / SCALE**2 / PRECISION  # (D, L)
@@ -78,7 +78,7 @@ def linear_gaussian(draws, tilt=0.0, widen=1.0):
     raw_log_var = LOG_VAR_BOUND * np.arctanh(log_var / LOG_VAR_BOUND)
     matrix = np.zeros((2 * D, 2 * L))
     matrix[:D, :L] = gain
-    bias = np.concatenate([tilt - B @ gain, raw_log_var])
+    bias = np.concatenate([tilt - (B + shift) @ gain, raw_log_var])
     write_affine(model, weights, model.encoder, matrix, bias)
     flat = weights.numpy()
     return door.Learned(config, flat, draws, np.zeros(1), np.zeros((1, L)))
@@ -136,22 +136,56 @@ def test_draws_have_the_mean_and_covariance_of_the_model():
     assert (np.abs(np.cov(x.T) - cov) < 5 * np.sqrt(variance / n)).all()
 
 
+def side_by_side(one, other):
+    """Two models as the members of one."""
+    return replace(
+        one,
+        config=replace(one.config, n_estimators=2),
+        weights=np.vstack([one.weights, other.weights]),
+        bound=np.zeros(2),
+    )
+
+
 def test_members_form_an_equal_mixture():
     """p(x) is the mean of the members' p(x), to rounding."""
     draws = np.random.default_rng(1).standard_normal((16, L))
-    exact, wrong = linear_gaussian(draws), linear_gaussian(draws, 0.3, 1.5)
-    moved = replace(wrong, weights=1.1 * wrong.weights)
-    both = replace(
-        exact,
-        config=replace(exact.config, n_estimators=2),
-        weights=np.vstack([exact.weights, moved.weights]),
-        bound=np.zeros(2),
-    )
+    models = linear_gaussian(draws), linear_gaussian(draws, 0.3, 1.5, shift=0.5)
     data = door.Encoded.of(rows(20))
-    one, other = (asked(learned).log_prob(data)[0] for learned in (exact, moved))
+    one, other = (asked(learned).log_prob(data)[0] for learned in models)
     assert np.abs(one - other).min() > 1e-3
-    expected = np.logaddexp(one, other) - math.log(2)
-    np.testing.assert_allclose(asked(both).log_prob(data)[0], expected, atol=1e-12)
+    log_prob, _ = asked(side_by_side(*models)).log_prob(data)
+    np.testing.assert_allclose(log_prob, np.logaddexp(one, other) - math.log(2))
+
+
+def test_members_count_by_their_likelihood_where_cells_are_known():
+    """E[x | x] is that of each member, weighted by how well it explains the row.
+
+    The draws are symmetric, so the mean over them is exact for a linear decoder.
+    """
+    half = np.random.default_rng(1).standard_normal((8, L))
+    draws = np.vstack([half, -half])
+    models = linear_gaussian(draws), linear_gaussian(draws, shift=0.5)
+    x = rows(20)
+    density = np.array([MARGINAL.pdf(x), MARGINAL.pdf(x - 0.5)])
+    means = [B + s + posterior_mean(x - s) @ W.T for s in (0.0, 0.5)]
+    share = density / density.sum(axis=0)
+    assert (share[0] > 0.6).any()
+    assert (share[0] < 0.4).any()
+    expected = share[0][:, None] * means[0] + share[1][:, None] * means[1]
+    answer = asked(side_by_side(*models)).conditional_mean(door.Encoded.of(x))
+    np.testing.assert_allclose(answer, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_every_draw_comes_from_a_member_at_random():
+    """Members 100 apart; of 4000 draws half, within 5 standard errors, are of each."""
+    draws = np.zeros((1, L))
+    models = linear_gaussian(draws), linear_gaussian(draws, shift=100.0)
+    x = asked(side_by_side(*models)).sample(40, None, 100, seed=0)
+    second = (x > 50).all(axis=-1)
+    assert ((x > 50).any(axis=-1) == second).all()  # no row is of both
+    assert abs(second.mean() - 0.5) < 5 * 0.5 / math.sqrt(4000)
+    assert 0 < second[:, 0].mean() < 1
+    assert 0 < second[0].mean() < 1
 
 
 # -- missing cells ---------------------------------------------------------------

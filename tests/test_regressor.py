@@ -20,6 +20,7 @@ QUICK = {
     "n_estimators": 2,
     "n_samples": 32,
     "max_iter": 5,
+    "kl_warmup": 0.3,
     "random_state": 0,
 }
 TRAINED = QUICK | {"max_iter": 40, "learning_rate_init": 1e-2}
@@ -480,7 +481,7 @@ def test_partial_fit_goes_on_from_chunk_to_chunk(new):
     assert model.n_iter_ == len(model.loss_curve_) == 45
     assert (model.schema_, model.target_schema_) == schemas
     assert scores[-1] > scores[0] + 0.5
-    assert np.mean(scores[-15:]) > np.mean(scores[15:30])
+    assert np.mean(scores[-15:]) > np.mean(scores[:15])
     assert model.score(*new) > 0.7
 
 
@@ -515,8 +516,8 @@ def test_the_kept_weights_are_the_best_on_the_validation_rows(data, new):
     np.testing.assert_array_equal(
         model.learned_.bound, model.history_.bound.max(axis=0)
     )
-    # 8 draws of z while training, 64 now: a bound that is a little tighter
-    assert model.score_samples(*new).mean() == pytest.approx(best, abs=0.05)
+    # 8 draws that all rows share: the choice among epochs adds up to 0.1 nats
+    assert model.score_samples(*new).mean() == pytest.approx(best, abs=0.2)
     assert np.ptp(model.validation_scores_) > 0.5
 
 
@@ -532,10 +533,13 @@ def test_early_stopping_keeps_the_best_weights_of_an_overfitting_net(new):
         "min_scale": 0.01,
     }
     kept = fit(X, y, settings, X_val=new[0], y_val=new[1])
-    bound = kept.history_.bound
+    bound, epoch = kept.history_.bound, kept.history_.best_epoch
     assert (bound[-1] < bound.max(axis=0) - 1.0).all()  # the trait: it overfits
-    np.testing.assert_array_equal(kept.learned_.bound, bound.max(axis=0))
-    np.testing.assert_array_equal(kept.history_.best_epoch, bound.argmax(axis=0))
+    later = epoch >= 0  # -1: the starting weights were never bettered
+    assert later.any()
+    np.testing.assert_array_equal(epoch[later], bound.argmax(axis=0)[later])
+    np.testing.assert_array_equal(kept.learned_.bound[later], bound.max(axis=0)[later])
+    assert (kept.learned_.bound >= bound.max(axis=0)).all()
     last = fit(X, y, settings | {"early_stopping": False})
     assert last.validation_scores_ == []
     assert kept.score_samples(*new).mean() > last.score_samples(*new).mean() + 1.0
@@ -571,6 +575,8 @@ def test_a_floor_is_a_least_standard_deviation(data):
 def test_free_bits_keep_the_latent_alive(data):
     """Five components tell all there is to tell, unless the first nats are free."""
     settings = {"max_iter": 30, "learning_rate_init": 1e-2}
+    # from the first step at full price, and the last weights whatever their bound
+    settings |= {"kl_schedule": "constant", "early_stopping": False}
     bare = fit(*data, settings)
     free = fit(*data, settings | {"free_bits": 0.5})
     assert (bare.kl_per_dimension_ < 0.1).all()
@@ -579,7 +585,7 @@ def test_free_bits_keep_the_latent_alive(data):
 
 def test_beta_trades_the_kl_for_the_reconstruction():
     X, y = two_outputs(300, seed=0)
-    settings = PLAIN | {"kl_schedule": "constant"}
+    settings = PLAIN | {"kl_schedule": "constant", "early_stopping": False}
     kl = [
         fit(X, y, settings | {"beta": beta}).kl_per_dimension_.sum()
         for beta in (0.1, 1.0, 10.0)

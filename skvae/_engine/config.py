@@ -109,7 +109,7 @@ class TrainConfig:
     objective: str = "elbo"
     n_draws: int = 1
     beta: float = 1.0
-    kl_warmup: float = 0.3
+    kl_warmup: float = 0.1
     kl_schedule: str = "linear"
     free_bits: float = 0.0
     max_iter: int = 160

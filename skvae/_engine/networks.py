@@ -240,9 +240,7 @@ class MLP:
             Linear(layout, n, n_hidden + n_out, gains, bias=i == 0, zero_inputs=zero)
             for i, (n, zero) in enumerate(zip(n_inputs, zeros, strict=True))
         ]
-        self.rest = [
-            Linear(layout, a, b) for a, b in pairwise(hidden)
-        ]
+        self.rest = [Linear(layout, a, b) for a, b in pairwise(hidden)]
         self.rest += [Linear(layout, a, n_out, gain) for a in hidden[-1:]]
         self.activation = ACTIVATIONS[activation]
 
