@@ -1,5 +1,6 @@
 """What the estimators share: tables and parameters in, configs and facts out."""
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -292,9 +293,9 @@ def _still_rising(record: Any) -> bool:
     if record.stopped_early:
         return False
     bound = record.bound.mean(axis=1)
-    third = len(bound) // 3
-    if third == 0:
+    if len(bound) == 1:
         return True
+    third = math.ceil(len(bound) / 3)
     late = bound[-third:].mean() - bound[-2 * third : -third].mean()
     return bool(late > 0.1 * (bound[-third:].mean() - bound[0]))
 

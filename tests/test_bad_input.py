@@ -556,7 +556,7 @@ def test_a_constant_target_is_refused():
     ("change", "match"),
     [
         (lambda y: y.astype(str).astype(object) + " m", r"(?s)(?=.*\by\b)(?=.* m')"),
-        (lambda y: y[:, None, None], r"dim 3.*dim <= 2"),
+        (lambda y: y[:, None, None], r"dim 3.*<= 2"),
         (lambda y: y[:5], r"inconsistent numbers of samples.*60, 5"),
         (lambda y: y + 1j, "Complex data not supported"),
         (lambda y: np.arange(60).astype("datetime64[D]"), says("y", "datetime64")),
@@ -646,7 +646,7 @@ def test_validation_targets_are_checked_like_others(change, match):
         (np.eye(60)[0], r"sample_weight must be positive.*2 row.*is for 1"),
         (np.full(60, np.nan), "sample_weight contains NaN"),
         (np.full(60, np.inf), "sample_weight contains inf"),
-        (np.ones((60, 2)), r"(?i)sample weights must be 1D.*2D"),
+        (np.ones((60, 2)), "(?i)sample weights must be 1D array or scalar"),
     ],
     ids=["negative", "short", "zero", "single", "NaN", "inf", "2-D"],
 )
@@ -848,7 +848,8 @@ def test_too_few_epochs_are_named(Estimator):
         short = fit(Estimator, X, y, {"max_iter": 10})
     assert short.n_iter_ == 10
     more = fit(Estimator, X, y, {"max_iter": 160})
-    assert more.validation_scores_[-1] > short.validation_scores_[-1] + 0.5
+    # the trait: there was much to gain
+    assert max(more.validation_scores_) > max(short.validation_scores_) + 0.5
 
 
 @either

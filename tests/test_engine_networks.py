@@ -261,6 +261,19 @@ def test_an_mlp_treats_draws_as_rows(hidden):
     torch.testing.assert_close(mlp(w, [z], None), by_draw, rtol=1e-12, atol=1e-12)
 
 
+def test_an_mlp_whose_hidden_layers_are_off_is_a_linear_map():
+    """The linear path beside the hidden layers: without it the output would be 0."""
+    layout = Layout()
+    mlp = MLP(layout, [2], (6, 5), 3, "relu")
+    _, w = random_views(layout, 2)
+    for layer in mlp.rest:
+        w[layer.weight].zero_()
+        w[layer.bias].zero_()
+    low, middle, high = (mlp(w, [t * normal(2, 9, 2)], None) for t in (-1, 0, 1))
+    torch.testing.assert_close(high - middle, middle - low)
+    assert (high - middle).abs().min() > 1e-4
+
+
 def test_an_mlp_without_hidden_layers_is_affine():
     layout = Layout()
     mlp = MLP(layout, [2, 3], (), 4, "relu")

@@ -294,14 +294,15 @@ def test_a_fit_that_explodes_ends_with_finite_weights_and_says_so():
 
 
 def overfitted(**settings):
-    """A fit of few rows that is at its best before its end."""
+    """A fit of few rows, of which some members are at their best before the end."""
     settings = {
         "max_iter": 40,
         "n_iter_no_change": 40,
         "kl_schedule": "constant",
         **settings,
     }
-    return fit(table(24), valid=door.Encoded.of(table(200, seed=1)), **settings)
+    model, valid = model_config(n_estimators=4), door.Encoded.of(table(200, seed=1))
+    return fit(table(24), model=model, valid=valid, **settings)
 
 
 def test_the_kept_weights_are_those_of_the_highest_bound():
@@ -309,8 +310,8 @@ def test_the_kept_weights_are_those_of_the_highest_bound():
     learned, record = overfitted()
     np.testing.assert_array_equal(record.best_epoch, record.bound.argmax(axis=0))
     np.testing.assert_array_equal(learned.bound, record.bound.max(axis=0))
-    assert (record.best_epoch < len(record.bound) - 1).all()
-    assert (record.best_epoch > 0).all()
+    inside = (record.best_epoch > 0) & (record.best_epoch < len(record.bound) - 1)
+    assert inside.sum() >= 2
     for member, best in enumerate(record.best_epoch):
         stop = {"on_epoch": lambda epoch, loss, last=best: epoch == last}
         stopped, short = overfitted(door_settings=stop)

