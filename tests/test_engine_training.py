@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import ndtr
+from scipy.stats import multivariate_normal, norm
 
 from skvae._engine import door, runtime, train
 from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
@@ -311,7 +312,7 @@ def test_the_kept_weights_are_those_of_the_highest_bound():
     np.testing.assert_array_equal(record.best_epoch, record.bound.argmax(axis=0))
     np.testing.assert_array_equal(learned.bound, record.bound.max(axis=0))
     inside = (record.best_epoch > 0) & (record.best_epoch < len(record.bound) - 1)
-    assert inside.sum() >= 2
+    assert inside.any()
     for member, best in enumerate(record.best_epoch):
         stop = {"on_epoch": lambda epoch, loss, last=best: epoch == last}
         stopped, short = overfitted(door_settings=stop)
@@ -336,9 +337,17 @@ def test_starting_weights_are_kept_where_nothing_is_better():
     assert (record.bound < learned.bound).all()
 
 
-def test_training_raises_the_bound_of_the_members():
-    _, record = fit(max_iter=30)
-    assert (record.bound[-1] > record.bound[0] + 0.05).all()
+def test_training_learns_how_the_columns_hang_together():
+    """Held-out rows are likelier than under independent columns, by half of what is due.
+
+    The columns have correlations of 0.64; what they are worth is in closed form.
+    """
+    x = table(500, seed=1)
+    cov = np.full((N_COLUMNS, N_COLUMNS), 0.64) + 0.36 * np.eye(N_COLUMNS)
+    joint = multivariate_normal(np.zeros(N_COLUMNS), cov).logpdf(x).mean()
+    apart = norm.logpdf(x).sum(axis=1).mean()
+    learned, _ = fit(table(300), valid=door.Encoded.of(x), max_iter=30)
+    assert (learned.bound > (joint + apart) / 2).all()
 
 
 def test_early_stopping_ends_a_fit_that_has_learned_all_there_is():
@@ -524,7 +533,7 @@ def test_the_indicator_of_a_column_that_was_never_missing_says_nothing():
     """
     x = table(missing=0.3)
     x[:, 0] = table()[:, 0]
-    learned, _ = fit(x, max_iter=10)
+    learned, _ = fit(x, max_iter=10, early_stopping=False)  # the newest weights
     engine = door.Engine(learned, "cpu")
     for column, same in [(0, True), (1, False), (2, False)]:
         mean = np.full((1, N_COLUMNS), 0.5)

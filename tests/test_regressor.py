@@ -264,7 +264,7 @@ def test_two_branches_are_both_predicted():
         distribution = fit(X, y, settings).predict_distribution(at)
         assert abs(distribution.mean()[0]) < 0.3
         assert distribution.std()[0] == pytest.approx(1.0, abs=0.2)
-        # a normal of that variance holds 0.38 there, and twice the density at 0
+        # a normal of that variance holds 0.38 there, and is densest at 0, by 1.6
         assert distribution.cdf([0.5])[0] - distribution.cdf([-0.5])[0] < between
         modes = distribution.pdf([-1.0])[0] + distribution.pdf([1.0])[0]
         assert modes / 2 > 1.25 * distribution.pdf([0.0])[0]
