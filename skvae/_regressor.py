@@ -82,7 +82,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         on them has not risen for ``n_iter_no_change`` epochs.
     validation_fraction : float, default=0.1
         Fraction of the rows held out; each member holds out its own.
-    n_iter_no_change : int, default=60
+    n_iter_no_change : int, default=40
         Epochs without a rise of more than ``tol`` before training stops.
     tol : float, default=1e-3
         Nats per row that count as a rise.
@@ -174,7 +174,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         alpha: float = 1e-4,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        n_iter_no_change: int = 60,
+        n_iter_no_change: int = 40,
         tol: float = 1e-3,
         min_scale: float | str = "auto",
         n_samples: int = 128,

@@ -309,11 +309,16 @@ def overfitted(**settings):
 def test_the_kept_weights_are_those_of_the_highest_bound():
     """A fit that is stopped in the best epoch of a member has its weights."""
     learned, record = overfitted()
-    np.testing.assert_array_equal(record.best_epoch, record.bound.argmax(axis=0))
-    np.testing.assert_array_equal(learned.bound, record.bound.max(axis=0))
+    # a member that only lost keeps the weights it began with: epoch -1
+    bettered = learned.bound == record.bound.max(axis=0)
+    assert (learned.bound >= record.bound.max(axis=0)).all()
+    expected = np.where(bettered, record.bound.argmax(axis=0), -1)
+    np.testing.assert_array_equal(record.best_epoch, expected)
     inside = (record.best_epoch > 0) & (record.best_epoch < len(record.bound) - 1)
     assert inside.any()
     for member, best in enumerate(record.best_epoch):
+        if best == -1:
+            continue
         stop = {"on_epoch": lambda epoch, loss, last=best: epoch == last}
         stopped, short = overfitted(door_settings=stop)
         assert len(short.bound) == best + 1
@@ -338,9 +343,9 @@ def test_starting_weights_are_kept_where_nothing_is_better():
 
 
 def test_training_learns_how_the_columns_hang_together():
-    """Held-out rows are likelier than under independent columns, by half of what is due.
+    """Held-out rows gain half, or more, of what their correlations are worth.
 
-    The columns have correlations of 0.64; what they are worth is in closed form.
+    These are 0.64; the likelihoods with and without them are in closed form.
     """
     x = table(500, seed=1)
     cov = np.full((N_COLUMNS, N_COLUMNS), 0.64) + 0.36 * np.eye(N_COLUMNS)
