@@ -162,7 +162,7 @@ for row in order[[len(order) // 10, len(order) // 2, -len(order) // 10]]:
     (line,) = left.plot(grid, density, label=f"predicted mean {mean[row]:.0f}")
     left.axvline(y_test[row], color=line.get_color(), linestyle="--", linewidth=1)
 left.set(
-    title="Predictive density of three patients",
+    title="Predictive density of three patients; dashed: what came",
     xlabel="progression after one year",
     ylabel="density",
 )

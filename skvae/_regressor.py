@@ -403,12 +403,15 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            In nats, in the units of y; higher is more typical. Importance-weighted over
-            the posterior of z, with draws fixed in ``fit``.
+            In nats, in the units of y; higher is more typical. Importance-weighted,
+            with draws fixed in ``fit``, half of them of the posterior q(z | X, y) and
+            half of PriorNet: for several outputs sharper than the ``log_prob`` of
+            ``predict_distribution``, whose draws are all of PriorNet.
 
         References
         ----------
-        Burda, Grosse, Salakhutdinov (2016), eq. 8.
+        Burda, Grosse, Salakhutdinov (2016), eq. 8; Hesterberg (1995), Weighted average
+        importance sampling and defensive mixture distributions.
         """
         engine = self._engine()
         targets = self.predict(X) if y is None else y

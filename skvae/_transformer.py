@@ -145,7 +145,7 @@ class VAETransformer(LatentVariableEstimator):
     >>> from skvae import VAETransformer
     >>> X = load_iris().data.copy()
     >>> X[::3, 2] = np.nan
-    >>> vae = VAETransformer(n_components=2, max_iter=30, random_state=0).fit(X)
+    >>> vae = VAETransformer(n_components=2, max_iter=100, random_state=0).fit(X)
     >>> vae.transform(X).shape
     (150, 2)
     >>> bool(np.isnan(vae.impute(X)).any())
@@ -421,7 +421,8 @@ class VAETransformer(LatentVariableEstimator):
 
         References
         ----------
-        Burda, Grosse, Salakhutdinov (2016), eq. 8; Mattei, Frellsen (2019), eq. 4.
+        Burda, Grosse, Salakhutdinov (2016), eq. 8; Mattei, Frellsen (2019), eq. 4. Rows
+        with missing cells take half of the draws from the prior: Hesterberg (1995).
         """
         engine = self._engine()
         table, encoded = self._encode(X, self.schema_)
