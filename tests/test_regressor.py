@@ -1,5 +1,8 @@
 """CVAERegressor: what it predicts, what its parameters do, and what never changes."""
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,19 +229,19 @@ def test_draws_fall_below_a_quantile_as_often_as_it_says(model, new):
 def test_both_ways_to_the_likelihood_agree(model, new):
     """Importance weights and the mixture estimate one number.
 
-    At 2 x 32 draws they differ by 0.001 nats on average; this latent says little.
+    At 2 x 32 draws they differ by 0.0005 nats on average; this latent says little.
     """
     X, y = new
     weighted, mixture = model.score_samples(X, y), model.predict_distribution(X)
     difference = weighted - mixture.log_prob(y)
-    assert np.abs(difference).mean() < 0.05
+    assert np.abs(difference).mean() < 0.01
     assert np.ptp(weighted) > 1.0
 
 
 def test_both_ways_to_the_joint_likelihood_agree(joint):
     X, y = two_outputs(200, seed=1)
     difference = joint.score_samples(X, y) - joint.predict_distribution(X).log_prob(y)
-    # at 2 x 256 draws 0.01 on average over five fits, of a latent that says 1 nat
+    # at 2 x 256 draws 0.003 to 0.02 in five fits, of a latent that says 1 nat
     assert np.abs(difference).mean() < 0.05
     assert joint.kl_per_dimension_[0] > 0.5
 
@@ -311,7 +314,7 @@ def test_the_joint_density_is_more_than_the_product_of_the_margins(joint):
         margins = margins + np.log(rise / (2 * step))
     # of two normals with correlation 0.8: -log(1 - 0.64) / 2 = 0.51 nats
     gain = (joint.score_samples(X, y) - margins).mean()
-    # the mean over 200 rows has a standard error of 0.06; five fits gave 0.44 to 0.49
+    # the mean over 200 rows has a standard error of 0.06; five fits gave 0.46 to 0.49
     assert gain == pytest.approx(0.51, abs=0.2)
 
 
@@ -338,12 +341,19 @@ def test_fit_transform_is_fit_and_then_transform(data):
 
 
 def test_decoding_goes_along_the_latent(joint):
-    """At the posterior mean the decoder is nearer to y than the prediction is."""
+    """At the posterior mean the decoder is nearer to y than the prediction is.
+
+    Members have latents of their own, so it has to be the encoder's own decoder.
+    """
     X, y = two_outputs(100, seed=1)
-    decoded = joint.decode(joint.transform(X, y), X)
-    near = np.abs(decoded - y).mean(axis=0)
     far = np.abs(joint.predict(X) - y).mean(axis=0)
-    assert (near < 0.7 * far).all()
+    for member in range(2):
+        chosen = copy.copy(joint)
+        chosen.learned_ = replace(joint.learned_, bound=np.eye(2)[member])
+        decoded = chosen.decode(chosen.transform(X, y), X)
+        near = np.abs(decoded - y).mean(axis=0)
+        assert (near < 0.7 * far).all()
+    assert np.abs(decoded - joint.decode(chosen.transform(X), X)).max() > 0.1
 
 
 def test_latents_in_single_precision_for_features_in_single_precision(data):
@@ -518,8 +528,8 @@ def test_the_kept_weights_are_the_best_on_the_validation_rows(data, new):
     np.testing.assert_array_equal(
         model.learned_.bound, model.history_.bound.max(axis=0)
     )
-    # 8 draws that all rows share: the choice among epochs adds up to 0.1 nats
-    assert model.score_samples(*new).mean() == pytest.approx(best, abs=0.2)
+    # of 8 draws and of 64, with a latent that says little: 0.004 apart in five fits
+    assert model.score_samples(*new).mean() == pytest.approx(best, abs=0.03)
     assert np.ptp(model.validation_scores_) > 0.5
 
 
