@@ -133,6 +133,15 @@ def test_what_a_fit_leaves_behind(vae):
     assert not hasattr(vae, "feature_names_in_")
 
 
+def test_the_kl_is_that_of_the_kept_weights_and_the_best_member(rows):
+    """Without early stopping the last epoch is kept, and watched on all rows."""
+    vae = fit(rows, LEARNING | {"early_stopping": False, "n_estimators": 3})
+    best, last = vae.learned_.best_member, vae.history_.kl[-1]
+    assert vae.learned_.bound.argmax() == best
+    np.testing.assert_allclose(vae.kl_per_dimension_, last[best], rtol=1e-3)
+    assert np.ptp(last.sum(axis=1)) > 0.01  # the members differ
+
+
 def test_a_trained_model_is_near_the_true_distribution(vae):
     """A floor under all that follows: these questions go to a model that knows much."""
     X = factor_rows(300, seed=1)
