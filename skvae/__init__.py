@@ -5,9 +5,16 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["CVAERegressor", "PredictiveDistribution", "VAETransformer", "__version__"]
+__all__ = [
+    "CVAERegressor",
+    "PredictiveDistribution",
+    "VAETransformer",
+    "__version__",
+    "metrics",
+]
 
 if TYPE_CHECKING:
+    from skvae import metrics
     from skvae._predictive import PredictiveDistribution
     from skvae._regressor import CVAERegressor
     from skvae._transformer import VAETransformer
@@ -17,10 +24,13 @@ _HOMES = {
     "PredictiveDistribution": "skvae._predictive",
     "VAETransformer": "skvae._transformer",
 }
+_MODULES = {"metrics"}
 
 
 def __getattr__(name: str) -> object:
-    """Import an estimator when it is asked for, so that ``import skvae`` is fast."""
+    """Import a public name when it is asked for, so that ``import skvae`` is fast."""
+    if name in _MODULES:
+        return importlib.import_module(f"skvae.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'skvae' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -7,7 +7,15 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["skvae._predictive", "skvae._regressor", "skvae._transformer"]
+    "module",
+    [
+        "skvae._predictive",
+        "skvae._regressor",
+        "skvae._transformer",
+        "skvae.metrics._calibration",
+        "skvae.metrics._scores",
+        "skvae.metrics._scorers",
+    ],
 )
 def test_examples_in_docstrings_run(module):
     result = doctest.testmod(importlib.import_module(module))
