@@ -241,7 +241,7 @@ class LatentVariableEstimator(
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if not config.constant_rate and self.active_units_ == 0:
+        if self._collapsed() and not config.constant_rate:
             warnings.warn(
                 f"All {self.n_components} latent dimensions have collapsed (KL < "
                 f"{COLLAPSED} nats): the latent carries nothing. Raise kl_warmup (now "
@@ -250,6 +250,9 @@ class LatentVariableEstimator(
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _collapsed(self) -> bool:
+        return self.n_components > 0 and self.active_units_ == 0
 
     # -- asking ------------------------------------------------------------------
 

@@ -112,20 +112,23 @@ def mixture_moments(mixture: Mixture) -> tuple[Array, Array]:
     return mean, _average(mixture.weights, second)
 
 
-def mixture_quantile(q: float, mixture: Mixture) -> Array:
+def mixture_quantile(q: float | Array, mixture: Mixture) -> Array:
     """Quantile of each mixture, (R,): Newton steps kept inside a shrinking bracket.
+
+    One level ``q`` for all, or one for each, (R,).
 
     The quantile lies between the smallest and the largest quantile of the components.
     Iteration ends when |F - q| <= 1e-10 min(q, 1 - q), or when the bracket is down to
     neighbouring floats, which is all that a needle-thin component allows.
     """
-    ends = mixture.means + mixture.scales * ndtri(q)
+    q = np.broadcast_to(q, len(mixture.means))
+    ends = mixture.means + mixture.scales * ndtri(q)[:, None]
     low, high = ends.min(axis=1), ends.max(axis=1)
     mean, var = mixture_moments(mixture)
     y = np.clip(mean + np.sqrt(var) * ndtri(q), low, high)
     last_step = high - low
     result, active = y.copy(), np.arange(len(y))
-    tolerance = max(1e-10 * min(q, 1.0 - q), 4e-16 * q)
+    tolerance = np.maximum(1e-10 * np.minimum(q, 1.0 - q), 4e-16 * q)
     for _ in range(200):  # bisection alone needs about 60
         cdf, pdf = mixture_cdf_pdf(y, mixture)
         gap = cdf - q
@@ -136,6 +139,7 @@ def mixture_quantile(q: float, mixture: Mixture) -> Array:
         if not going.any():
             break
         active, mixture = active[going], mixture.take(going)
+        q, tolerance = q[going], tolerance[going]
         y, low, high, last_step = (v[going] for v in (y, low, high, last_step))
         proposal = _newton_or_bisect(y, low, high, gap[going], pdf[going], last_step)
         last_step, y = np.abs(proposal - y), proposal

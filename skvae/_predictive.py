@@ -295,7 +295,36 @@ class PredictiveDistribution:
             If coverage is not in (0, 1).
         """
         _check_coverage(coverage)
-        return self.quantile([(1.0 - coverage) / 2.0, (1.0 + coverage) / 2.0])
+        return self.central_interval(np.full(self.n_outputs, (1.0 - coverage) / 2.0))
+
+    def central_interval(self, tails: ArrayLike) -> Array:
+        """Interval with a probability beyond either end that each output has to itself.
+
+        Parameters
+        ----------
+        tails : array-like of shape (n_outputs,)
+            Probability beyond each end, in (0, 0.5]; 0 gives an infinite interval.
+
+        Returns
+        -------
+        interval : ndarray of shape (n, 2) or (n, 2, n_outputs)
+            Lower and upper end, in the units of y.
+
+        Raises
+        ------
+        ValueError
+            If there is not one tail for each output, or it is outside [0, 0.5].
+        """
+        tail = _check_tails(tails, self.n_outputs)
+        inside = np.where(tail > 0, tail, 0.5)
+
+        def solve(mixture: Mixture) -> list[Array]:
+            levels = np.tile(inside, len(mixture.means) // self.n_outputs)
+            return [_mixture.mixture_quantile(q, mixture) for q in (levels, 1 - levels)]
+
+        ends = self._map_marginals(solve)  # (N, 2, O)
+        ends[:, :, tail == 0] = np.array([[-np.inf], [np.inf]])
+        return self._squeeze(ends)
 
     def crps(self, y: ArrayLike) -> Array:
         """Continuous ranked probability score of each output: E|Y - y| - E|Y - Y'|/2.
@@ -536,3 +565,14 @@ def _check_coverage(coverage: float) -> None:
         raise ValueError(
             f"coverage must lie strictly between 0 and 1, got {coverage!r}."
         )
+
+
+def _check_tails(tails: ArrayLike, n_outputs: int) -> Array:
+    """Return one tail probability for each output, (O,)."""
+    tail = np.asarray(tails, dtype=np.float64)
+    if tail.shape != (n_outputs,) or not ((tail >= 0) & (tail <= 0.5)).all():
+        raise ValueError(
+            f"tails must be {n_outputs} number(s) in [0, 0.5], one for each output; "
+            f"got {tails!r}."
+        )
+    return tail

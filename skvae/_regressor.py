@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
+from skvae import _conformal
 from skvae._engine.config import check_number
 from skvae._estimator import (
     LatentVariableEstimator,
@@ -40,7 +41,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     Parameters
     ----------
     n_components : int, default=8
-        Latent dimensions.
+        Latent dimensions; 0 leaves the latent out: a mixture density network [2]_.
     n_mixtures : int, default=5
         Gaussian components of the decoder's head for each output, given z; 1 is a
         plain Gaussian [2]_.
@@ -120,6 +121,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         The same by member, with the KL of each dimension; in standardised units.
     n_outputs_ : int
         Outputs.
+    conformal_tails_ : ndarray of shape (n_calibration_rows, n_outputs) or None
+        Probability beyond each target of ``conformalize``, in ascending order.
     n_features_in_ : int
         Features seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -254,6 +257,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             valid = None
             if X_val is not None and y_val is not None:
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
+            self.conformal_tails_ = None
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
     def partial_fit(
@@ -279,6 +283,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
+            self.conformal_tails_ = None
             return self._train(self._model(), config, data, None, offsets, proceed)
 
     # -- predicting --------------------------------------------------------------
@@ -353,18 +358,72 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     def predict_interval(self, X: ArrayLike, coverage: float = 0.9) -> Array:
         """Central intervals that hold ``coverage`` of the predictive distribution.
 
+        After ``conformalize`` they are widened or narrowed so that they hold a new
+        target with at least that probability.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
         coverage : float, default=0.9
-            Probability inside, per output.
+            Probability inside, per output; in (0, 1).
 
         Returns
         -------
         interval : ndarray of shape (n_samples, 2) or (n_samples, 2, n_outputs)
             Lower and upper end, in the units of y.
+
+        Raises
+        ------
+        ValueError
+            If ``coverage`` is not inside (0, 1), or needs more rows than
+            ``conformalize`` had.
         """
-        return self.predict_distribution(X).interval(coverage)
+        distribution = self.predict_distribution(X)
+        if self.conformal_tails_ is None:
+            return distribution.interval(coverage)
+        check_number("coverage", coverage, low=0, high=1, low_open=True, high_open=True)
+        tails = _conformal.calibrated_tails(self.conformal_tails_, coverage)
+        return distribution.central_interval(tails)
+
+    def conformalize(self, X: ArrayLike, y: ArrayLike) -> "CVAERegressor":
+        """Calibrate ``predict_interval`` on rows that ``fit`` has not seen.
+
+        Intervals then hold a new target with at least the probability asked for, of
+        each output on its own, in finite samples and however wrong the model is: as
+        long as new rows and these are exchangeable. That is an average over rows, not
+        a promise for each X. A further ``fit`` or ``partial_fit`` undoes it.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        self : CVAERegressor
+
+        References
+        ----------
+        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, alg. 1.
+        arXiv:1909.07889
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_friedman1
+        >>> from skvae import CVAERegressor
+        >>> X, y = make_friedman1(n_samples=300, random_state=0)
+        >>> model = CVAERegressor(max_iter=30, random_state=0).fit(X[:150], y[:150])
+        >>> low, high = model.conformalize(X[150:], y[150:]).predict_interval(X).T
+        """
+        self._check_fitted()
+        targets = self._read_targets(y, "y", reset=False).values
+        distribution = self.predict_distribution(X)
+        check_consistent_length(X, targets)
+        cdf = distribution.cdf(self._outputs(targets))
+        self.conformal_tails_ = _conformal.tail_probabilities(
+            np.reshape(cdf, targets.shape)
+        )
+        return self
 
     def sample(
         self, X: ArrayLike, n_samples: int = 1, random_state: RandomState = None

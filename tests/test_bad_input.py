@@ -72,7 +72,7 @@ def ask(model, X):
 
 # name: values of the wrong type, values out of range, words of what is expected
 NUMBERS = {
-    "n_components": (["2", 2.0, None], [0, -3], ["integer"]),
+    "n_components": (["2", 2.0, None], [-1, -3], ["integer"]),
     "n_mixtures": (["2", 2.0, None], [0, -3], ["integer"]),
     "n_estimators": (["2", 2.0, None, True], [0, -1], ["integer"]),
     "n_draws": (["2", 2.5, None], [0, -1], ["integer"]),
@@ -976,3 +976,9 @@ def test_the_callers_data_are_not_written_to(Estimator, as_frame):
         model.transform(X, y)
     for part, old in zip(data, before, strict=True):
         np.testing.assert_array_equal(part, old)
+
+
+def test_a_vae_without_latents_is_refused():
+    message = r"n_components must be an integer in \[1, inf\); got 0"
+    with pytest.raises(ValueError, match=message):
+        fit(VAETransformer, table()[0], settings={"n_components": 0})

@@ -481,7 +481,14 @@ def test_heads_answer_in_the_order_of_the_columns():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_components": 0}, r"n_components must be an integer in \[1, inf\); got 0"),
+        (
+            {"n_components": 0, "n_conditions": 0, "prior": "normal"},
+            r"n_components must be an integer in \[1, inf\); got 0",
+        ),
+        (
+            {"n_components": -1},
+            r"n_components must be an integer in \[0, inf\); got -1",
+        ),
         ({"n_estimators": 0}, r"n_estimators must be .* got 0"),
         ({"activation": "sine"}, "activation must be one of .*silu.* got 'sine'"),
         ({"numeric_embedding": "fourier"}, "numeric_embedding must be .* 'fourier'"),

@@ -21,7 +21,14 @@ LAYERS = [
     ("skvae._predictive", 1, {"numpy", "scipy"}),
     ("skvae._estimator", 1, {"numpy", "scipy", "sklearn"}),
     ("skvae._transformer", 2, {"numpy", "scipy", "sklearn"}),
+    ("skvae._conformal", 0, {"numpy"}),
     ("skvae._regressor", 2, {"numpy", "scipy", "sklearn"}),
+    ("skvae.metrics._checks", 2, {"numpy"}),
+    ("skvae.metrics._calibration", 3, {"numpy"}),
+    ("skvae.metrics._scores", 3, {"numpy"}),
+    ("skvae.metrics._responses", 3, {"numpy", "sklearn"}),
+    ("skvae.metrics._scorers", 4, {"numpy", "sklearn"}),
+    ("skvae.metrics", 5, set()),
     ("skvae", 9, set()),
 ]
 # what the surface may see of the engine: the door, and settings without torch
@@ -120,6 +127,8 @@ def test_no_module_imports_itself_through_others():
         ("skvae._estimator", "skvae._regressor"),
         ("skvae._estimator", "skvae._engine.train"),
         ("skvae._regressor", "skvae._transformer"),
+        ("skvae.metrics._responses", "torch"),
+        ("skvae.metrics._scores", "skvae.metrics._scorers"),
         ("skvae", "torch"),
     ],
 )

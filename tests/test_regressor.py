@@ -669,3 +669,32 @@ def test_what_a_fit_leaves_behind(model):
     assert model.active_units_ == (model.kl_per_dimension_ > 0.01).sum()
     assert model.history_.kl.shape == (n_iter, 2, 2)
     assert model.n_features_in_ == 2
+
+
+# -- without a latent ------------------------------------------------------------
+
+
+def test_no_latent_is_a_mixture_density_network(recwarn):
+    """The density is that of the head: nothing is drawn, so ``n_samples`` is idle."""
+    X, y = wave(200, seed=0)
+    few, many = (
+        CVAERegressor(**(TRAINED | {"n_components": 0, "n_samples": n})).fit(X, y)
+        for n in (1, 64)
+    )
+    assert not [w for w in recwarn if "collapsed" in str(w.message)]
+    np.testing.assert_array_equal(few.predict(X), many.predict(X))
+    from_head = few.predict_distribution(X).log_prob(y)
+    np.testing.assert_allclose(few.score_samples(X, y), from_head, rtol=1e-9)
+    assert few.score(X, y) > 0.8
+    assert few.active_units_ == 0
+    assert few.kl_per_dimension_.shape == (0,)
+    assert few.transform(X).shape == few.transform(X, y).shape == (200, 0)
+
+
+def test_no_latent_leaves_several_outputs_independent_given_X():
+    """With one member: a mixture over members ties them a little."""
+    X, y = two_outputs(200, seed=0)
+    settings = TRAINED | {"n_components": 0, "n_estimators": 1}
+    covariance = CVAERegressor(**settings).fit(X, y).predict_distribution(X).cov()
+    scale = np.sqrt(covariance[:, 0, 0] * covariance[:, 1, 1])
+    np.testing.assert_allclose(covariance[:, 0, 1] / scale, 0.0, atol=1e-12)

@@ -88,7 +88,9 @@ class ModelConfig:
     prior: str = "normal"
 
     def __post_init__(self) -> None:
-        check_number("n_components", self.n_components, integer=True, low=1)
+        # without a latent a conditional model is its decoder; a VAE is nothing
+        least = 0 if self.n_conditions else 1
+        check_number("n_components", self.n_components, integer=True, low=least)
         check_number("n_estimators", self.n_estimators, integer=True, low=1)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("numeric_embedding", self.numeric_embedding, EMBEDDINGS)

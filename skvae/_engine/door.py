@@ -95,8 +95,11 @@ class Encoded:
 def normal_draws(n_samples: int, n_components: int, seed: int) -> Array:
     """Map a scrambled Sobol set to standard normals: (n_samples, n_components).
 
-    Owen (1998), Scrambling Sobol' and Niederreiter-Xing points.
+    A single row where there are no components. Owen (1998), Scrambling Sobol' and
+    Niederreiter-Xing points.
     """
+    if n_components == 0:
+        return np.empty((1, 0))
     sobol = qmc.Sobol(n_components, scramble=True, rng=np.random.default_rng(seed))
     uniform = sobol.random_base2(max(0, int(np.ceil(np.log2(n_samples)))))[:n_samples]
     return norm.ppf(np.clip(uniform, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY))

@@ -108,15 +108,16 @@ class LatentModel:
         )
         widths = [self.condition.width] if self.condition else []
         n_latent = config.n_components
+        latent_hidden = hidden if n_latent else ()
         self.prior_net: Prior = (
-            PriorNet(layout, config, hidden, widths[0])
+            PriorNet(layout, config, latent_hidden, widths[0])
             if config.prior == "conditional"
             else StandardNormal(n_latent)
         )
         encoder_inputs = [self.inputs.width, *widths]
         zeros = [self.inputs.indicators, *([None] if conditional else [])]
         self.encoder = MLP(
-            layout, encoder_inputs, hidden, 2 * n_latent, activation, 0.1, zeros
+            layout, encoder_inputs, latent_hidden, 2 * n_latent, activation, 0.1, zeros
         )
         decoder_inputs = [n_latent, *widths]
         self.decoder = MLP(layout, decoder_inputs, hidden, n_outputs, activation, 0.1)

@@ -16,7 +16,7 @@ LOG_VAR_BOUND = 8.0
 
 def gaussian_from(raw: Tensor) -> Gaussian:
     """Split raw outputs (E, N, 2L); the log-variance is bounded smoothly."""
-    mean, raw_log_var = raw.chunk(2, dim=-1)  # 2 of (E, N, L)
+    mean, raw_log_var = raw.unflatten(-1, (2, raw.shape[-1] // 2)).unbind(-2)
     log_var = LOG_VAR_BOUND * torch.tanh(raw_log_var / LOG_VAR_BOUND)
     return Gaussian(mean, log_var)
 
