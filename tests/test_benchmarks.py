@@ -1,10 +1,15 @@
 """The benchmark script: a small run from a data folder to stored results."""
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -13,11 +18,24 @@ CHECKOUT = Path(__file__).parent.parent
 def regression(monkeypatch, tmp_path):
     """``benchmarks.regression``, storing its results in a folder of this test."""
     monkeypatch.syspath_prepend(CHECKOUT)
-    import benchmarks.regression as module
+    module = importlib.import_module("benchmarks.regression")
+    report = importlib.import_module("benchmarks.report")
+    measure = importlib.import_module("benchmarks.measure")
 
-    monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results")
+    # a fresh process for every row costs seconds of imports: one test has it
+    monkeypatch.setattr(
+        measure, "in_fresh_process", lambda _, *a: measure.run_split(*a)
+    )
     monkeypatch.delenv("SKVAE_DATA", raising=False)
     return module
+
+
+@pytest.fixture
+def predictive(monkeypatch):
+    """``benchmarks.peers.predictive``."""
+    monkeypatch.syspath_prepend(CHECKOUT)
+    return importlib.import_module("benchmarks.peers.predictive")
 
 
 @pytest.fixture
@@ -46,7 +64,11 @@ def test_a_small_run_is_printed_and_stored(regression, data, capsys):
     assert [row["split"] for row in result["rows"]] == [0, 1]
     assert np.isfinite([row["nll"] for row in result["rows"]]).all()
     mean = np.mean([row["rmse"] for row in result["rows"]])
-    assert result["summary"]["line"]["rmse"]["mean"] == pytest.approx(mean)
+    summary = result["summary"]["line"]["skvae"]
+    assert summary["rmse"]["mean"] == pytest.approx(mean)
+    assert 0.0 <= summary["coverage"]["mean"] <= 1.0
+    assert 0.0 <= summary["calibration"]["mean"] <= 0.5
+    assert "calibration error" in printed
     assert result["all_parameters"]["hidden_layer_sizes"] == [8]
     assert result["all_parameters"]["random_state"] == 1
     assert str(data) not in result["command"]
@@ -76,7 +98,247 @@ def test_missing_data_are_an_error_that_says_what_to_do(regression, data):
         (["--sets", "energy", "yacht"], "regression-energy-yacht"),
         (["--splits", "5", "--seed", "3"], "regression-all-5splits-seed3"),
         (["--set", "max_iter=9"], "regression-all-max_iter=9"),
+        (["--peers"], "regression-all-peers"),
+        (["--peers", "ngboost", "catboost"], "regression-all-ngboost-catboost"),
     ],
 )
 def test_only_a_full_run_of_defaults_has_the_short_name(regression, options, stem):
     assert regression.result_stem(regression.parse_arguments(options)) == stem
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_peers_run_on_the_same_rows_and_are_ranked(regression, data, capsys):
+    options = ["--data", str(data), "--sets", "line", "--name", "x", "--peers-only"]
+    regression.main([*options, "--peers", "bayesian-ridge", "gaussian-process"])
+
+    printed = capsys.readouterr().out
+    result = json.loads((data / "results" / "regression-x.json").read_text("utf-8"))
+    methods = [(row["split"], row["method"]) for row in result["rows"]]
+    names = ["bayesian-ridge", "gaussian-process"]
+    assert methods == [(split, name) for split in (0, 1) for name in names]
+    assert {row["training_rows"] for row in result["rows"]} == {54}
+    assert max(row["rmse"] for row in result["rows"]) < 0.3  # the noise is 0.1
+    assert set(result["mean_ranks"]) == set(names)
+    assert sum(mine["crps"] for mine in result["mean_ranks"].values()) == 3
+    assert "| gaussian-process | 2 |" in printed
+    assert "scikit-learn" in result["versions"]
+
+
+def test_a_row_comes_from_a_process_of_its_own(predictive, data):
+    """Fitted elsewhere: here nothing is fitted, and the row is the same as here."""
+    measure = importlib.import_module("benchmarks.measure")
+    loaded = {"line": measure.RegressionSet(*_line(data))}
+    settings = measure.Settings()
+    (row,) = measure.run_all(loaded, 1, ["bayesian-ridge"], settings, 1)
+    here = measure.run_split("line", loaded["line"], 0, "bayesian-ridge", settings)
+    assert (row.nll, row.crps) == pytest.approx((here.nll, here.crps))
+    assert row.memory >= 0.0
+
+
+def _line(data):
+    line = importlib.import_module("benchmarks.data").load_uci(data, "line")
+    return line.X, line.y, line.splits
+
+
+def test_a_method_with_a_limit_gets_a_random_subset_of_the_rows(predictive):
+    subset = importlib.import_module("benchmarks.measure").subset
+    rows = np.arange(100, 200)
+    few = subset(rows, 30, seed=0)
+    assert len(set(few)) == 30
+    assert set(few) <= set(rows)
+    assert subset(rows, 100, seed=0) is rows
+    assert subset(rows, None, seed=0) is rows
+
+
+def test_a_peer_that_is_not_installed_is_named_with_what_to_do(
+    regression, data, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        regression, "package_version", lambda name, _: "1" if name == "skvae" else None
+    )
+    with pytest.raises(ModuleNotFoundError, match="pip install quantile-forest"):
+        regression.main(["--data", str(data), "--peers", "quantile-forest"])
+
+    options = regression.parse_arguments(["--peers"])
+    assert list(regression.chosen_methods(options, regression.Settings())) == ["skvae"]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(regression.PEERS)
+    assert "ngboost is not installed" in lines[0]
+    assert "--treeffuser-python PATH" in lines[-1]
+
+
+def test_an_unknown_peer_is_refused(regression, capsys):
+    with pytest.raises(SystemExit):
+        regression.parse_arguments(["--peers", "oracle"])
+    assert "invalid choice: 'oracle'" in capsys.readouterr().err
+
+
+def test_treeffuser_is_looked_for_in_its_own_environment(predictive):
+    adapters = importlib.import_module("benchmarks.peers.adapters")
+    nowhere = adapters.Settings(treeffuser_python="/nowhere/python")
+    assert adapters.package_version("treeffuser", nowhere) is None
+    assert adapters.package_version("treeffuser", adapters.Settings()) is None
+    assert adapters.package_version("skvae", nowhere)
+
+
+def test_treeffuser_gives_and_takes_npz_files(predictive, monkeypatch):
+    """A stand-in for the worker: the draws are the row's feature."""
+    adapters = importlib.import_module("benchmarks.peers.adapters")
+
+    def work(command, cwd, check):
+        with np.load(command[3]) as arrays:
+            given = dict(arrays)
+        draws = np.tile(given["X_test"], (1, int(given["n_samples"])))
+        cost = {"fit_seconds": 1.0, "predict_seconds": 2.0, "memory": 3.0}
+        np.savez(command[4], samples=draws, **cost)
+
+    monkeypatch.setattr(adapters.subprocess, "run", work)
+    model = adapters.Treeffuser(adapters.Settings(treeffuser_python=sys.executable))
+    model.fit(np.zeros((5, 1)), np.arange(5.0))
+    answer = model.predict(np.array([[1.0], [7.0]]))
+    assert_allclose(answer.mean(), [1.0, 7.0])
+    assert model.cost == adapters.Cost(1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("name", ["catboost", "quantile_forest"])
+def test_an_installed_peer_finds_the_line(regression, data, name):
+    pytest.importorskip(name)
+    measure = importlib.import_module("benchmarks.measure")
+    line = measure.RegressionSet(*_line(data))
+    method = name.replace("_", "-")
+    row = measure.run_split("line", line, 0, method, measure.Settings())
+    assert row.rmse < 0.7  # the standard deviation of y is 1
+    assert np.isfinite([row.nll, row.crps, row.coverage, row.calibration]).all()
+
+
+# -- predictive answers: closed forms and known distributions ----------------------
+
+
+def test_gaussian_scores_have_their_closed_forms(predictive):
+    mean, scale, y = np.array([0.0, 3.0]), np.array([1.0, 0.5]), np.array([0.7, 2.0])
+    answer = predictive.gaussian(mean, scale)
+    z = (y - mean) / scale
+    crps = z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - np.pi**-0.5
+    assert_allclose(answer.mean(), mean)
+    assert_allclose(answer.log_prob(y), stats.norm.logpdf(y, mean, scale))
+    assert_allclose(answer.cdf(y), stats.norm.cdf(z))
+    assert_allclose(answer.crps(y), scale * crps)
+    assert_allclose(answer.interval(0.9)[:, 1], stats.norm.ppf(0.95, mean, scale))
+
+
+@pytest.fixture
+def normal_quantiles(predictive):
+    """Quantiles of N(2, 3²), for seven rows."""
+    levels = importlib.import_module("benchmarks.peers.adapters").LEVELS
+    values = np.tile(stats.norm.ppf(levels, 2.0, 3.0), (7, 1))
+    return predictive.Quantiles(levels, values, floor=1e-3, spread=3.0)
+
+
+Y = 2.0 + 3.0 * np.array([-2.3, -1.5, -0.4, 0.0, 0.3, 1.1, 2.5])
+
+
+def test_quantiles_of_a_normal_score_like_the_normal(predictive, normal_quantiles):
+    normal = predictive.gaussian(np.full(7, 2.0), np.full(7, 3.0))
+    assert_allclose(normal_quantiles.mean(), 2.0, atol=1e-6)
+    assert_allclose(normal_quantiles.crps(Y), normal.crps(Y), atol=0.03)
+    assert_allclose(normal_quantiles.cdf(Y), normal.cdf(Y), atol=0.01)
+    inner = np.abs(Y - 2.0) < 5.8  # between the outermost levels
+    assert_allclose(
+        normal_quantiles.log_prob(Y)[inner], normal.log_prob(Y)[inner], atol=0.2
+    )
+    assert_allclose(normal_quantiles.interval(0.9), normal.interval(0.9), rtol=1e-9)
+
+
+def test_the_density_of_quantiles_integrates_to_one_and_to_the_cdf(
+    predictive, normal_quantiles
+):
+    y = np.linspace(-60.0, 60.0, 200_001)
+    one = predictive.Quantiles(
+        normal_quantiles.levels, normal_quantiles.values[:1], floor=0.4, spread=3.0
+    )
+    density = np.exp(one.log_prob(y))
+    rise = np.cumsum(density) * (y[1] - y[0])
+    assert rise[-1] == pytest.approx(1.0, abs=1e-3)
+    assert_allclose(rise[::1000], one.cdf(y)[::1000], atol=1e-3)
+
+
+def test_tied_and_crossing_quantiles_keep_a_bounded_density(predictive):
+    levels = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+    values = np.array([[5.0, 5.0, 5.0, 5.0, 6.0], [4.0, 3.0, 2.0, 1.0, 0.0]])
+    answer = predictive.Quantiles(levels, values, floor=0.1, spread=1.0)
+    assert_allclose(answer.values[1], [0.0, 1.0, 2.0, 3.0, 4.0])
+    log_prob = answer.log_prob(np.array([5.0, 2.0]))
+    width = np.sqrt(12.0) * 0.1
+    assert log_prob[0] <= -np.log(width)
+    assert log_prob[0] >= np.log(0.7 / width)  # the mass of the tied levels
+    assert log_prob[1] == pytest.approx(np.log(0.25))  # where two pieces meet
+
+
+def test_a_value_far_from_tied_quantiles_costs_tens_of_nats_not_hundreds(predictive):
+    answer = predictive.Quantiles(
+        np.array([0.05, 0.5, 0.95]), np.full((1, 3), 7.0), floor=1e-3, spread=1.0
+    )
+    expected = stats.expon.logpdf(1.0, scale=0.05) + np.log(0.05)
+    assert_allclose(answer.log_prob(np.array([8.0])), expected)
+    assert_allclose(answer.log_prob(np.array([6.0])), expected)
+
+
+def test_samples_of_a_normal_score_like_the_normal(predictive):
+    rng = np.random.default_rng(0)
+    draws = predictive.Samples(rng.normal(2.0, 3.0, size=(7, 4000)), floor=1e-3)
+    normal = predictive.gaussian(np.full(7, 2.0), np.full(7, 3.0))
+    assert_allclose(draws.mean(), 2.0, atol=0.25)
+    assert_allclose(draws.crps(Y), normal.crps(Y), atol=0.1)
+    assert_allclose(draws.cdf(Y), normal.cdf(Y), atol=0.03)
+    assert_allclose(draws.log_prob(Y), normal.log_prob(Y), atol=0.3)
+    assert_allclose(draws.interval(0.9), normal.interval(0.9), atol=0.5)
+
+
+def test_the_density_of_samples_is_scipys_kernel_density(predictive):
+    draws = np.random.default_rng(1).normal(size=(1, 50))
+    answer = predictive.Samples(draws, floor=1e-6)
+    spread = min(draws.std(ddof=1), stats.iqr(draws) / 1.34)
+    factor = 0.9 * spread * 50**-0.2 / draws.std(ddof=1)
+    expected = stats.gaussian_kde(draws, bw_method=factor).logpdf([0.3])
+    assert_allclose(answer.log_prob(np.array([0.3])), expected)
+    equal = predictive.Samples(np.zeros((1, 50)), floor=0.2)
+    assert_allclose(equal.log_prob(np.zeros(1)), stats.norm.logpdf(0.0, scale=0.2))
+
+
+def test_the_crps_of_samples_is_fair(predictive):
+    """Its mean over draws does not depend on their number: 3 give what 4000 give."""
+    rng = np.random.default_rng(2)
+    y = np.full(20_000, 0.5)
+    few = predictive.Samples(rng.normal(size=(20_000, 3)), floor=1e-3).crps(y).mean()
+    exact = predictive.gaussian(np.zeros(1), np.ones(1)).crps(y[:1])[0]
+    assert few == pytest.approx(exact, abs=0.02)
+
+
+def test_calibration_error_is_none_for_uniform_pit_values_and_seen_otherwise(
+    predictive,
+):
+    even = (np.arange(1000) + 0.5) / 1000
+    assert predictive.calibration_error(even) == pytest.approx(0.0, abs=1e-9)
+    # all values in the middle: the shares are 0 below it and 1 above
+    middle = np.full(10, 0.5)
+    assert predictive.calibration_error(middle) == pytest.approx(5.0 / 19, abs=1e-9)
+
+
+def test_the_smallest_scale_is_the_rounding_or_a_thousandth(predictive):
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=2000)
+    assert predictive.smallest_scale(y) == pytest.approx(1e-3 * y.std(), rel=0.2)
+    whole = np.rint(5.0 * y)
+    assert predictive.smallest_scale(whole) == pytest.approx(12.0**-0.5)
+
+
+def test_peak_memory_sees_an_array(predictive):
+    code = (
+        "import numpy as np; from benchmarks.peers.memory import peak_memory\n"
+        "before = peak_memory(); x = np.ones(2**23); print(peak_memory() - before)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) == pytest.approx(64.0, rel=0.2)

@@ -1,0 +1,1 @@
+"""Other methods behind one interface: rows in, predictive distributions out."""
