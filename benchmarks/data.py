@@ -1,14 +1,17 @@
 """Benchmark data: a folder of npz files in; tables and published splits out.
 
 Layout: ``DIR/uci/NAME.npz`` with ``X`` (n, d), ``y`` (n,) and ``test``, one row of
-packed bits per split that marks its test rows.
+packed bits per split that marks its test rows; ``DIR/tables/NAME.csv.gz`` and what its
+columns are in ``DIR/tables/META.json``; ``DIR/adbench/NAME.npz`` with ``X`` (n, d).
 """
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 VARIABLE = "SKVAE_DATA"
@@ -16,7 +19,7 @@ VARIABLE = "SKVAE_DATA"
 
 @dataclass(frozen=True)
 class RegressionSet:
-    """Features (n, d), target (n,) and the row numbers of each (train, test) split."""
+    """Features (n, d), targets (n,) or (n, o), row numbers of each (train, test)."""
 
     X: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -62,3 +65,34 @@ def load_uci(folder: Path, name: str) -> RegressionSet:
     is_test = np.unpackbits(packed, axis=1)[:, : len(y)].astype(bool)
     splits = [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in is_test]
     return RegressionSet(X.astype(np.float64), y.astype(np.float64), splits)
+
+
+def load_halves(folder: Path, name: str, n_splits: int, n_rows: int) -> RegressionSet:
+    """Read a table as a joint problem: the second half of its columns given the first.
+
+    Numeric columns, the target of a regression last; rows without holes, at most
+    ``n_rows`` of them drawn with seed 0; random 90/10 splits, the seed their number.
+    """
+    values = _numeric_columns(folder, name)
+    values = values[~np.isnan(values).any(axis=1)]
+    kept = np.random.default_rng(0).permutation(len(values))[:n_rows]
+    values, half = values[kept], values.shape[1] // 2
+    splits = []
+    for seed in range(n_splits):
+        order = np.random.default_rng(seed).permutation(len(values))
+        n_train = round(0.9 * len(values))
+        splits.append((order[:n_train], order[n_train:]))
+    return RegressionSet(values[:, :half], values[:, half:], splits)
+
+
+def _numeric_columns(folder: Path, name: str) -> NDArray[np.float64]:
+    """Columns of a table, or of a set of anomalies where there is no such table."""
+    path = folder / "tables" / f"{name}.csv.gz"
+    if not path.is_file():
+        with np.load(folder / "adbench" / f"{name}.npz") as arrays:
+            return arrays["X"].astype(np.float64)
+    about = json.loads((folder / "tables" / "META.json").read_text())[name]
+    columns = [*about["numeric"]]
+    target = [about["target"]] if about["task"] == "regression" else []
+    columns += [column for column in target if column not in columns]
+    return pd.read_csv(path)[columns].to_numpy(np.float64)

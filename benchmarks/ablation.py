@@ -1,0 +1,188 @@
+"""What the latent is worth: the defaults beside the same network without a latent.
+
+Run ``python -m benchmarks.ablation --data DIR`` (see ``--help``). Joint targets: the
+second half of a table's numeric columns given the first half, at most 5000 rows, random
+splits of 90/10. One target: UCI sets on their published splits. The table goes to
+standard output and to ``benchmarks/results/ablation.json`` and ``.md``.
+"""
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.exceptions import ConvergenceWarning
+
+from benchmarks.data import RegressionSet, data_folder, load_halves, load_uci
+from benchmarks.environment import describe
+from benchmarks.regression import parse_override, shown_command
+from benchmarks.report import PUBLISHED, RESULTS, in_words, markdown, standard_error
+from skvae import CVAERegressor
+
+JOINT = ("breast_wdbc", "wine_white", "california_housing", "yeast", "banknote")
+NO_LATENT = {"n_components": 0}
+MAX_ROWS = 5000  # of a table
+
+
+@dataclass(frozen=True)
+class Row:
+    """Both fits on one split; nats per row, targets divided by their deviation."""
+
+    set: str
+    split: int
+    n_outputs: int
+    nll: float
+    nll_without: float
+    kl: float
+    active_units: int
+    fit_seconds: float
+
+    @property
+    def gain(self) -> float:
+        """Nats per row that the latent is worth."""
+        return self.nll_without - self.nll
+
+
+def load(folder: Path, name: str, n_splits: int) -> RegressionSet:
+    """Joint targets from a table, or one target from a UCI set."""
+    if name in PUBLISHED:
+        return load_uci(folder, name)
+    return load_halves(folder, name, n_splits, MAX_ROWS)
+
+
+def run_split(
+    name: str, data: RegressionSet, split: int, parameters: dict[str, Any]
+) -> Row:
+    """Fit with and without a latent on the same rows and seed."""
+    train, test = data.splits[split]
+    y = data.y / data.y[train].std(axis=0)
+    seeded = {"random_state": split, **parameters}
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = CVAERegressor(**seeded).fit(data.X[train], y[train])
+        seconds = time.perf_counter() - started
+        plain = CVAERegressor(**seeded | NO_LATENT).fit(data.X[train], y[train])
+    return Row(
+        set=name,
+        split=split,
+        n_outputs=1 if y.ndim == 1 else y.shape[1],
+        nll=float(-model.score_samples(data.X[test], y[test]).mean()),
+        nll_without=float(-plain.score_samples(data.X[test], y[test]).mean()),
+        kl=float(model.kl_per_dimension_.sum()),
+        active_units=model.active_units_,
+        fit_seconds=seconds,
+    )
+
+
+def run_all(
+    folder: Path, sets: list[str], n_splits: int, parameters: dict[str, Any], jobs: int
+) -> Iterator[Row]:
+    """Rows of all sets, in order."""
+    work = [
+        delayed(run_split)(name, data, split, parameters)
+        for name in sets
+        for data in [load(folder, name, n_splits)]
+        for split in range(min(n_splits, len(data.splits)))
+    ]
+    yield from Parallel(n_jobs=jobs, return_as="generator")(work)
+
+
+def table(rows: list[Row]) -> str:
+    """One line a set: both likelihoods, the paired difference, what the latent does."""
+    header = ["set", "targets", "splits", "NLL", "NLL without latent", "gain"]
+    header += ["KL", "active units", "fit, s"]
+    lines = []
+    for name in dict.fromkeys(row.set for row in rows):
+        mine = [row for row in rows if row.set == name]
+        columns = [
+            in_words({"mean": float(v.mean()), "standard_error": standard_error(v)})
+            for key in ("nll", "nll_without", "gain", "kl", "active_units")
+            for v in [np.array([getattr(row, key) for row in mine], dtype=float)]
+        ]
+        seconds = f"{np.median([row.fit_seconds for row in mine]):.0f}"
+        lines.append([name, str(mine[0].n_outputs), str(len(mine)), *columns, seconds])
+    return markdown(header, lines)
+
+
+def page(rows: list[Row], about: dict[str, Any]) -> str:
+    """Markdown page: the table, then how it came about."""
+    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
+    return f"""# What the latent is worth
+
+{table(rows)}
+
+Mean ± standard error over splits; nats per row, each target divided by its standard
+deviation. "Without latent" is the same network with `n_components=0`, on the same rows
+with the same seed; "gain" is the mean of the paired differences, above 0 where the
+latent helps. KL between posterior and PriorNet and dimensions above 0.01 nats are those
+of the best member.
+
+- command: `{about["command"]}`
+- parameters: {about["parameters"]}, the rest as in the library; seed = split
+- versions: {versions}
+- machine: {machine}; {about["jobs"]} at a time
+- date: {about["date"]}
+"""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--data", metavar="DIR", help="default: $SKVAE_DATA")
+    everything = [*JOINT, *PUBLISHED]
+    parser.add_argument("--sets", nargs="+", default=everything, metavar="SET")
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="splits at a time")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        type=parse_override,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value than the default of a parameter; may be repeated",
+    )
+    parser.add_argument("--name", default="ablation", help="of the result files")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark; print and store the table."""
+    options = parse_arguments(arguments)
+    parameters = dict(options.overrides)
+    about = {
+        "command": shown_command(arguments, {"DIR": options.data}, "ablation"),
+        "parameters": parameters,
+        "jobs": options.jobs,
+        **describe(),
+    }
+    folder = data_folder(options.data)
+    rows: list[Row] = []
+    for row in run_all(folder, options.sets, options.splits, parameters, options.jobs):
+        rows.append(row)
+        line = f"{row.set:<18} split {row.split}  gain {row.gain:7.3f}"
+        print(f"{line}  KL {row.kl:6.2f}  active {row.active_units}", flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        result = {**about, "rows": [asdict(row) for row in rows]}
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        (RESULTS / f"{options.name}.json").write_text(text, encoding="utf-8")
+        (RESULTS / f"{options.name}.md").write_text(page(rows, about), encoding="utf-8")
+    print(f"\n{table(rows)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except FileNotFoundError as error:
+        sys.exit(str(error))
