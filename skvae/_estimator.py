@@ -128,7 +128,8 @@ class LatentVariableEstimator(
             prior="conditional" if n_conditions else "normal",
         )
 
-    def _train_config(self) -> TrainConfig:
+    def _train_config(self, **settled: Any) -> TrainConfig:
+        """Parameters of training, with what the estimator has ``settled`` for them."""
         check_flag("warm_start", self.warm_start)
         if not isinstance(self.verbose, Integral | np.bool_) or self.verbose < 0:
             raise TypeError(
@@ -136,12 +137,12 @@ class LatentVariableEstimator(
                 f"got {self.verbose!r}."
             )
         names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
-        return TrainConfig(**{name: getattr(self, name) for name in names})
+        return TrainConfig(**{name: getattr(self, name) for name in names} | settled)
 
-    def _one_epoch(self) -> TrainConfig:
+    def _one_epoch(self, **settled: Any) -> TrainConfig:
         """Ask for what ``partial_fit`` does: one epoch, no schedule, no hold-out."""
         return replace(
-            self._train_config(),
+            self._train_config(**settled),
             max_iter=1,
             kl_schedule="constant",
             early_stopping=False,
@@ -245,8 +246,8 @@ class LatentVariableEstimator(
             warnings.warn(
                 f"All {self.n_components} latent dimensions have collapsed (KL < "
                 f"{COLLAPSED} nats): the latent carries nothing. Raise kl_warmup (now "
-                f"{self.kl_warmup}) or free_bits (now {self.free_bits}), or lower beta "
-                f"(now {self.beta}).",
+                f"{config.kl_warmup}) or free_bits (now {config.free_bits}), or lower "
+                f"beta (now {config.beta}).",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -26,6 +26,9 @@ from skvae._table.schema import CONTINUOUS, learn_schema
 
 Array = NDArray[np.floating]
 
+# the fraction of training that wakes the latent where targets are several
+JOINT_WARMUP = 0.2
+
 
 class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     """Conditional variational autoencoder: the distribution of y given X.
@@ -64,8 +67,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Draws of z per row while training.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
-    kl_warmup : float, default=0.1
+    kl_warmup : float or "auto", default="auto"
         Fraction of training over which that weight rises from 0 to ``beta``.
+        ``"auto"`` takes 0.2 for several outputs, whose dependence only the latent can
+        carry, and 0 for one output, where the mixture head can do without.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
     free_bits : float, default=0.0
@@ -168,7 +173,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         objective: str = "elbo",
         n_draws: int = 1,
         beta: float = 1.0,
-        kl_warmup: float = 0.1,
+        kl_warmup: float | str = "auto",
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 240,
@@ -248,7 +253,6 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             target is missing, infinite or constant; the message names it.
         """
         proceed = self._continues()
-        config = self._train_config()
         if (X_val is None) != (y_val is None):
             given, absent = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} was given without {absent}; give both or none.")
@@ -257,6 +261,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             valid = None
             if X_val is not None and y_val is not None:
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
+            config = self._train_config(kl_warmup=self._kl_warmup())
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
@@ -279,10 +284,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self : CVAERegressor
         """
         proceed = hasattr(self, "learned_")
-        config = self._one_epoch()
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
+            config = self._one_epoch(kl_warmup=self._kl_warmup())
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -599,6 +604,17 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         head = self._head(name, columns, self.target_schema_, self.n_mixtures)
         n_features = len(self.schema_.columns)
         return self._model_config((head,), self.n_outputs_, n_features)
+
+    def _kl_warmup(self) -> Any:
+        """Resolve ``"auto"``: only several outputs need a latent to tie them."""
+        if not isinstance(self.kl_warmup, str):
+            return self.kl_warmup
+        if self.kl_warmup != "auto":
+            raise ValueError(
+                "kl_warmup must be 'auto' or a number in [0, 1]; "
+                f"got {self.kl_warmup!r}."
+            )
+        return 0.0 if self.n_outputs_ == 1 else JOINT_WARMUP
 
     def _target_scaling(self) -> tuple[Array, Array]:
         return self.target_schema_.shift, self.target_schema_.scale

@@ -82,7 +82,7 @@ NUMBERS = {
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
     "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
     "beta": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
-    "kl_warmup": (["1", None], [-0.1, 1.1, np.nan], ["number"]),
+    "kl_warmup": ([None], [-0.1, 1.1, np.nan], ["number"]),
     "free_bits": (["1", None], [-0.1, np.inf], ["number"]),
     "learning_rate_init": (["1", None], [0.0, -1e-3, np.nan], ["number"]),
     "alpha": (["1", None], [-1e-3, np.inf], ["number"]),
@@ -982,3 +982,11 @@ def test_a_vae_without_latents_is_refused():
     message = r"n_components must be an integer in \[1, inf\); got 0"
     with pytest.raises(ValueError, match=message):
         fit(VAETransformer, table()[0], settings={"n_components": 0})
+
+
+def test_a_warm_up_in_words_is_auto_or_refused():
+    message = r"kl_warmup must be 'auto' or a number in \[0, 1\]; got 'long'"
+    with pytest.raises(ValueError, match=message):
+        fit(CVAERegressor, table()[0], settings={"kl_warmup": "long"})
+    with pytest.raises(TypeError, match="kl_warmup must be a number"):
+        fit(VAETransformer, table()[0], settings={"kl_warmup": "auto"})
