@@ -80,7 +80,8 @@ class VAETransformer(LatentVariableEstimator):
         Hold out rows, keep the weights that are best on them, and stop when the bound
         on them has not risen for ``n_iter_no_change`` epochs.
     validation_fraction : float, default=0.1
-        Fraction of the rows held out; each member holds out its own.
+        Fraction of the rows held out, yet at least 16 rows or a quarter of them, the
+        fewer; each member holds out its own.
     n_iter_no_change : int, default=40
         Epochs without a rise of more than ``tol`` before training stops.
     tol : float, default=1e-3

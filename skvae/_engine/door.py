@@ -22,6 +22,8 @@ Array = NDArray[np.floating]
 
 # elements of the largest array of a chunk: 2**21 float64 are 16 MB
 CHUNK_ELEMENTS = 2**21
+# or a quarter of the rows, where that is less
+FEWEST_VALIDATION_ROWS = 16
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
 SMALLEST_PROBABILITY = 2.0**-31
 
@@ -150,8 +152,7 @@ def fit(
     rows = _rows(data, like)
     n_valid = 0
     if config.early_stopping and valid is None:
-        wanted = round(config.validation_fraction * len(data))
-        n_valid = min(max(1, wanted), len(data) - 1)
+        n_valid = _held_out(config.validation_fraction, len(data))
     split = train.split_rows(len(data), n_valid, n_members, generator)
     valid_rows = rows
     if config.early_stopping and valid is not None:
@@ -191,6 +192,15 @@ def fit(
         history.stopped_early,
     )
     return replace(learned, kl=kl), record
+
+
+def _held_out(fraction: float, n_rows: int) -> int:
+    """Rows to validate on: too few of them choose weights that are too sure.
+
+    With 5 of 50 rows 90 % intervals covered 81 % of concrete, with 12 they cover 85 %.
+    """
+    least = min(FEWEST_VALIDATION_ROWS, n_rows // 4)
+    return min(max(1, least, round(fraction * n_rows)), n_rows - 1)
 
 
 def _product(model: ModelConfig, config: TrainConfig, n_rows: int) -> float:
