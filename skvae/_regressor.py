@@ -10,7 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from skvae import _conformal
-from skvae._engine.config import check_number
+from skvae._engine.config import OBJECTIVES, check_choice, check_number
 from skvae._estimator import (
     LatentVariableEstimator,
     RandomState,
@@ -26,8 +26,9 @@ from skvae._table.schema import CONTINUOUS, learn_schema
 
 Array = NDArray[np.floating]
 
-# the fraction of training that wakes the latent where targets are several
+# what "auto" takes where a latent has to hold several targets together
 JOINT_WARMUP = 0.2
+JOINT_DRAWS = 4
 
 
 class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
@@ -60,17 +61,19 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits; the
         predictive distribution is their mixture [4]_.
-    objective : {"elbo", "iwae"}, default="elbo"
+    objective : {"auto", "elbo", "iwae"}, default="auto"
         Bound to maximise: the evidence lower bound, or the importance-weighted bound
-        [5]_ over ``n_draws`` draws.
-    n_draws : int, default=1
-        Draws of z per row while training.
+        [5]_ over ``n_draws`` draws. ``"auto"`` takes ``"iwae"`` for several outputs,
+        whose dependence only the latent can carry, and ``"elbo"`` for one output,
+        where the mixture head can do without, or with ``free_bits``.
+    n_draws : int or "auto", default="auto"
+        Draws of z per row while training; ``"auto"`` takes 1 for the evidence lower
+        bound and 4 for the importance-weighted one.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
     kl_warmup : float or "auto", default="auto"
         Fraction of training over which that weight rises from 0 to ``beta``.
-        ``"auto"`` takes 0.2 for several outputs, whose dependence only the latent can
-        carry, and 0 for one output, where the mixture head can do without.
+        ``"auto"`` takes 0.2 for several outputs and 0 for one.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
     free_bits : float, default=0.0
@@ -171,8 +174,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         dropout: float = 0.1,
         numeric_embedding: str | None = "periodic",
         n_estimators: int = 4,
-        objective: str = "elbo",
-        n_draws: int = 1,
+        objective: str = "auto",
+        n_draws: int | str = "auto",
         beta: float = 1.0,
         kl_warmup: float | str = "auto",
         kl_schedule: str = "linear",
@@ -262,7 +265,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             valid = None
             if X_val is not None and y_val is not None:
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
-            config = self._train_config(kl_warmup=self._kl_warmup())
+            config = self._train_config(**self._settled())
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
@@ -288,7 +291,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
-            config = self._one_epoch(kl_warmup=self._kl_warmup())
+            config = self._one_epoch(**self._settled())
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -606,16 +609,23 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         n_features = len(self.schema_.columns)
         return self._model_config((head,), self.n_outputs_, n_features)
 
-    def _kl_warmup(self) -> Any:
+    def _settled(self) -> dict[str, Any]:
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""
-        if not isinstance(self.kl_warmup, str):
-            return self.kl_warmup
-        if self.kl_warmup != "auto":
-            raise ValueError(
-                "kl_warmup must be 'auto' or a number in [0, 1]; "
-                f"got {self.kl_warmup!r}."
-            )
-        return 0.0 if self.n_outputs_ == 1 else JOINT_WARMUP
+        check_choice("objective", self.objective, ("auto", *OBJECTIVES))
+        for name in ("kl_warmup", "n_draws"):
+            value = getattr(self, name)
+            if isinstance(value, str) and value != "auto":
+                raise ValueError(f"{name} must be 'auto' or a number; got {value!r}.")
+        tied = self.n_outputs_ > 1 and self.n_components != 0
+        objective = self.objective
+        if objective == "auto":
+            objective = "iwae" if tied and self.free_bits == 0 else "elbo"
+        automatic = {
+            "objective": objective,
+            "n_draws": 1 if objective == "elbo" else JOINT_DRAWS,
+            "kl_warmup": JOINT_WARMUP if tied else 0.0,
+        }
+        return {k: v for k, v in automatic.items() if getattr(self, k) == "auto"}
 
     def _target_scaling(self) -> tuple[Array, Array]:
         return self.target_schema_.shift, self.target_schema_.scale

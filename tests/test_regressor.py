@@ -730,13 +730,39 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(data):
     np.testing.assert_array_equal(without.predict(X), ignored.predict(X))
 
 
-def test_the_warm_up_depends_on_the_number_of_outputs(data):
-    """``"auto"`` is 0 for one output and 0.2 for several."""
+AUTOMATIC = {
+    1: {"objective": "elbo", "n_draws": 1, "kl_warmup": 0.0},
+    2: {"objective": "iwae", "n_draws": 4, "kl_warmup": 0.2},
+}
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_how_the_latent_is_trained_depends_on_the_number_of_outputs(data, n_outputs):
+    """Each "auto" is what the docstring says: any other value is another fit."""
     X, y = data
-    for target, fraction in ((y, 0.0), (np.c_[y, X[:, 0] * y], 0.2)):
-        fits = [
-            CVAERegressor(**QUICK | {"kl_warmup": value}).fit(X, target).predict(X)
-            for value in ("auto", fraction, 0.5)
-        ]
-        np.testing.assert_array_equal(fits[0], fits[1])
-        assert not np.array_equal(fits[0], fits[2])
+    y = np.column_stack([y, X[:, 0] * y])[:, :n_outputs]
+    auto = dict.fromkeys(AUTOMATIC[1], "auto")
+
+    def predicted(**changes):
+        return CVAERegressor(**QUICK | auto | changes).fit(X, y).predict(X)
+
+    expected = predicted()
+    np.testing.assert_array_equal(predicted(**AUTOMATIC[n_outputs]), expected)
+    for name, value in AUTOMATIC[3 - n_outputs].items():
+        others = {k: v for k, v in AUTOMATIC[n_outputs].items() if k != name}
+        assert not np.array_equal(predicted(**others | {name: value}), expected)
+
+
+def test_free_bits_and_no_latent_are_trained_by_the_evidence_lower_bound():
+    """The importance-weighted bound has no KL to bound, or nothing to weigh."""
+    X, y = two_outputs(60, seed=0)
+    auto = dict.fromkeys(AUTOMATIC[1], "auto")
+    for change in ({"free_bits": 0.1}, {"n_components": 0}):
+        settings = QUICK | auto | change
+        explicit = settings | {"objective": "elbo", "n_draws": 1}
+        if "n_components" in change:
+            explicit |= {"kl_warmup": 0.0}
+        np.testing.assert_array_equal(
+            CVAERegressor(**settings).fit(X, y).predict(X),
+            CVAERegressor(**explicit).fit(X, y).predict(X),
+        )
