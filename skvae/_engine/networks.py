@@ -22,6 +22,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "identity": lambda h: h,
 }
+# waves per standard deviation of a column, the slowest and the fastest at the start
+FREQUENCY_SCALES = 0.03, 0.6
 
 
 class Layout:
@@ -76,11 +78,11 @@ def uniform_init(bound: float) -> Initializer:
     return fill
 
 
-def normal_init(std: float) -> Initializer:
-    """Draw from a normal with standard deviation ``std``."""
+def normal_init(stds: Tensor) -> Initializer:
+    """Draw from a normal, with a standard deviation for each place in the last axis."""
 
     def fill(view: Tensor, generator: Generator) -> None:
-        view.normal_(0.0, std, generator=generator)
+        view.normal_(generator=generator).mul_(stds.to(view))
 
     return fill
 
@@ -152,7 +154,9 @@ class Linear:
 class PeriodicEmbedding:
     """Sines and cosines of learned frequencies, a linear layer a column, ReLU.
 
-    "PLR" of Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+    "PLR" of Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556. The paper
+    tunes the scale of the frequencies to each data set; here they begin at many scales,
+    so that smooth and steep columns are both served (benchmarks/README.md).
     """
 
     def __init__(
@@ -161,13 +165,14 @@ class PeriodicEmbedding:
         n_columns: int,
         n_frequencies: int = 16,
         n_outputs: int = 8,
-        frequency_scale: float = 0.3,
     ) -> None:
         self.width = n_columns * n_outputs
         self.n_waves = 2 * n_frequencies
         bound = 1.0 / math.sqrt(2 * n_frequencies)
+        slow, fast = (math.log10(scale) for scale in FREQUENCY_SCALES)
+        scales = torch.logspace(slow, fast, n_frequencies)
         self.frequencies = layout.add(
-            (n_columns, 1, n_frequencies), normal_init(frequency_scale)
+            (n_columns, 1, n_frequencies), normal_init(scales)
         )
         self.weight = layout.add(
             (n_columns, 2 * n_frequencies, n_outputs), uniform_init(bound), decays=True
