@@ -245,15 +245,20 @@ class LatentVariableEstimator(
         if self._collapsed() and not config.constant_rate:
             warnings.warn(
                 f"All {self.n_components} latent dimensions have collapsed (KL < "
-                f"{COLLAPSED} nats): the latent carries nothing. Raise kl_warmup (now "
-                f"{config.kl_warmup}) or free_bits (now {config.free_bits}), or lower "
-                f"beta (now {config.beta}).",
+                f"{COLLAPSED} nats): the latent carries nothing. "
+                + self._advice_on_collapse(config),
                 ConvergenceWarning,
                 stacklevel=4,
             )
 
     def _collapsed(self) -> bool:
         return self.n_components > 0 and self.active_units_ == 0
+
+    def _advice_on_collapse(self, config: TrainConfig) -> str:
+        return (
+            f"Raise kl_warmup (now {config.kl_warmup}) or free_bits (now "
+            f"{config.free_bits}), or lower beta (now {config.beta})."
+        )
 
     # -- asking ------------------------------------------------------------------
 

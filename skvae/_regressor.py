@@ -10,7 +10,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from skvae import _conformal
-from skvae._engine.config import OBJECTIVES, check_choice, check_number
+from skvae._engine.config import OBJECTIVES, TrainConfig, check_choice, check_number
 from skvae._estimator import (
     LatentVariableEstimator,
     RandomState,
@@ -626,6 +626,15 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             "kl_warmup": JOINT_WARMUP if tied else 0.0,
         }
         return {k: v for k, v in automatic.items() if getattr(self, k) == "auto"}
+
+    def _advice_on_collapse(self, config: TrainConfig) -> str:
+        advice = super()._advice_on_collapse(config)
+        if self.n_outputs_ > 1:
+            return advice
+        return (
+            "With one output the mixture head can do without: n_components=0 leaves "
+            f"the latent out and fits faster. To wake it: {advice}"
+        )
 
     def _target_scaling(self) -> tuple[Array, Array]:
         return self.target_schema_.shift, self.target_schema_.scale

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
 from skvae import CVAERegressor, PredictiveDistribution
@@ -766,3 +767,11 @@ def test_free_bits_and_no_latent_are_trained_by_the_evidence_lower_bound():
             CVAERegressor(**settings).fit(X, y).predict(X),
             CVAERegressor(**explicit).fit(X, y).predict(X),
         )
+
+
+def test_the_advice_on_a_collapsed_latent_fits_the_number_of_outputs(monkeypatch):
+    monkeypatch.setattr("skvae._estimator.COLLAPSED", 1e9)
+    X, y = two_outputs(60, seed=0)
+    for target, advice in ((y[:, 0], "With one output"), (y, "Raise kl_warmup")):
+        with pytest.warns(ConvergenceWarning, match=f"carries nothing. {advice}"):
+            CVAERegressor(**QUICK).fit(X, target)
