@@ -67,22 +67,35 @@ def load_uci(folder: Path, name: str) -> RegressionSet:
     return RegressionSet(X.astype(np.float64), y.astype(np.float64), splits)
 
 
+def load_table(folder: Path, name: str, n_splits: int) -> RegressionSet:
+    """Read a regression table: numeric features, its target, random 90/10 splits."""
+    values = _numeric_columns(folder, name)
+    return RegressionSet(values[:, :-1], values[:, -1], _splits(len(values), n_splits))
+
+
 def load_halves(folder: Path, name: str, n_splits: int, n_rows: int) -> RegressionSet:
     """Read a table as a joint problem: the second half of its columns given the first.
 
     Numeric columns, the target of a regression last; rows without holes, at most
-    ``n_rows`` of them drawn with seed 0; random 90/10 splits, the seed their number.
+    ``n_rows`` of them drawn with seed 0; random 90/10 splits.
     """
     values = _numeric_columns(folder, name)
     values = values[~np.isnan(values).any(axis=1)]
     kept = np.random.default_rng(0).permutation(len(values))[:n_rows]
     values, half = values[kept], values.shape[1] // 2
-    splits = []
-    for seed in range(n_splits):
-        order = np.random.default_rng(seed).permutation(len(values))
-        n_train = round(0.9 * len(values))
-        splits.append((order[:n_train], order[n_train:]))
+    splits = _splits(len(values), n_splits)
     return RegressionSet(values[:, :half], values[:, half:], splits)
+
+
+def _splits(
+    n_rows: int, n_splits: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Random splits of 90/10, the seed of each its number."""
+    orders = [
+        np.random.default_rng(seed).permutation(n_rows) for seed in range(n_splits)
+    ]
+    n_train = round(0.9 * n_rows)
+    return [(order[:n_train], order[n_train:]) for order in orders]
 
 
 def _numeric_columns(folder: Path, name: str) -> NDArray[np.float64]:

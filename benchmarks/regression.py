@@ -25,6 +25,7 @@ from benchmarks.report import PUBLISHED, store, summarise, tables
 from skvae import CVAERegressor
 
 N_SPLITS = 20
+TITLE = "Probabilistic regression, UCI sets, PBP splits"
 PRINTED = ("nll", "rmse", "crps", "coverage", "fit_seconds", "predict_seconds")
 
 
@@ -138,19 +139,15 @@ def chosen_methods(
 
 
 def about_run(
-    arguments: list[str],
-    options: argparse.Namespace,
-    settings: Settings,
-    methods: dict[str, str | None],
+    command: str, jobs: int, settings: Settings, methods: dict[str, str | None]
 ) -> dict[str, object]:
     """Collect what the figures depend on, to be stored with them."""
-    hidden = {"DIR": options.data, "PATH": options.treeffuser_python}
     about = {
-        "command": shown_command(arguments, hidden),
-        "seed": options.seed,
+        "command": command,
+        "seed": settings.seed,
         "parameters": settings.parameters,
         "all_parameters": CVAERegressor(**settings.parameters).get_params(),
-        "jobs": options.jobs,
+        "jobs": jobs,
         "methods": {name: METHODS[name].about for name in methods},
         **describe(),
     }
@@ -167,7 +164,9 @@ def main(arguments: list[str]) -> None:
     settings = Settings(options.seed, parameters, options.treeffuser_python)
     folder, stem = data_folder(options.data), result_stem(options)
     methods = chosen_methods(options, settings)
-    about = about_run(arguments, options, settings, methods)
+    hidden = {"DIR": options.data, "PATH": options.treeffuser_python}
+    command = shown_command(arguments, hidden)
+    about = about_run(command, options.jobs, settings, methods)
     loaded = {name: load_uci(folder, name) for name in options.sets}
     rows: list[Row] = []
     for row in run_all(loaded, options.splits, list(methods), settings, options.jobs):
@@ -175,7 +174,7 @@ def main(arguments: list[str]) -> None:
         figures = "  ".join(f"{key} {getattr(row, key):.3f}" for key in PRINTED)
         label = f"{row.set:<17} split {row.split:<2}  {row.method:<23}"
         print(f"{label}  {figures}", flush=True)
-        store(stem, rows, about)
+        store(stem, TITLE, rows, about)
     print(f"\n{tables(summarise(rows))}\n\nstored: {stem}.json, {stem}.md")
 
 

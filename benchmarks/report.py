@@ -163,7 +163,7 @@ def rank_table(summary: Summary) -> str:
     return f"{title}\n\n{markdown(header, lines)}" if lines else ""
 
 
-def store(stem: str, rows: list[Row], about: dict[str, Any]) -> None:
+def store(stem: str, title: str, rows: list[Row], about: dict[str, Any]) -> None:
     """Write what is there so far as JSON and as a page with the tables."""
     RESULTS.mkdir(exist_ok=True)
     summary = summarise(rows)
@@ -175,15 +175,15 @@ def store(stem: str, rows: list[Row], about: dict[str, Any]) -> None:
     }
     text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     (RESULTS / f"{stem}.json").write_text(text, encoding="utf-8")
-    (RESULTS / f"{stem}.md").write_text(page(summary, about), encoding="utf-8")
+    (RESULTS / f"{stem}.md").write_text(page(title, summary, about), encoding="utf-8")
 
 
-def page(summary: Summary, about: dict[str, Any]) -> str:
+def page(title: str, summary: Summary, about: dict[str, Any]) -> str:
     """Markdown page: the tables, then how they came about."""
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
     settings = "\n".join(f"- {name}: {text}" for name, text in about["methods"].items())
-    return f"""# Probabilistic regression, UCI sets, PBP splits
+    return f"""# {title}
 
 {tables(summary)}
 
