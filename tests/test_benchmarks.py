@@ -1,5 +1,6 @@
 """The benchmark script: a small run from a data folder to stored results."""
 
+import gzip
 import importlib
 import json
 import subprocess
@@ -342,3 +343,63 @@ def test_peak_memory_sees_an_array(predictive):
         command, cwd=CHECKOUT, capture_output=True, text=True, check=True
     )
     assert float(done.stdout) == pytest.approx(64.0, rel=0.2)
+
+
+# -- the other benchmarks --------------------------------------------------------
+
+
+@pytest.fixture
+def tables(data):
+    """The data folder with a table of four columns, a target among them."""
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(80, 5))
+    lines = ["a,kind,b,c,price"]
+    lines += [f"{a},x,{b},{c},{p}" for a, _, b, c, p in values]
+    lines[3] = "1.0,x,,2.0,3.0"  # a hole
+    (data / "tables").mkdir()
+    path = data / "tables" / "goods.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    about = {"target": "price", "task": "regression", "numeric": ["a", "b", "c"]}
+    (data / "tables" / "META.json").write_text(json.dumps({"goods": about}))
+    return data
+
+
+def test_halves_of_a_table_are_features_and_targets(regression, tables):
+    loading = importlib.import_module("benchmarks.data")
+    goods = loading.load_halves(tables, "goods", n_splits=3, n_rows=50)
+    assert goods.X.shape == goods.y.shape == (50, 2)
+    assert not np.isnan(goods.X).any()
+    whole = loading.load_halves(tables, "goods", n_splits=1, n_rows=1000)
+    assert len(whole.y) == 79  # without the row that has a hole
+    for train, test in goods.splits:
+        assert len(train) == 45
+        assert sorted([*train, *test]) == list(range(50))
+    assert set(goods.splits[0][1]) != set(goods.splits[1][1])
+
+
+def test_few_rows_are_trained_on_and_others_tested(regression, data):
+    sizes = importlib.import_module("benchmarks.sizes")
+    loading = importlib.import_module("benchmarks.data")
+    few = sizes.few_rows(loading.load_uci(data, "line"), n_draws=2)
+    for train, test in few.splits:
+        assert (len(train), len(test)) == (50, 10)
+        assert not set(train) & set(test)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_ablation_pairs_both_fits_and_stores_them(
+    regression, tables, monkeypatch, capsys
+):
+    ablation = importlib.import_module("benchmarks.ablation")
+    monkeypatch.setattr(ablation, "RESULTS", tables / "results")
+    small = ["--set", "max_iter=3", "--set", "hidden_layer_sizes=(8,)"]
+    options = ["--data", str(tables), "--sets", "goods", "line", "--splits", "2"]
+    ablation.main(options + small)
+    stored = json.loads((tables / "results" / "ablation.json").read_text())
+    assert [row["set"] for row in stored["rows"]] == ["goods"] * 2 + ["line"] * 2
+    assert [row["n_outputs"] for row in stored["rows"]] == [2, 2, 1, 1]
+    assert stored["command"].startswith("python -m benchmarks.ablation --data DIR")
+    gains = [row["nll_without"] - row["nll"] for row in stored["rows"][:2]]
+    assert f"{np.mean(gains):.3f} ± " in capsys.readouterr().out
+    assert str(tables) not in (tables / "results" / "ablation.md").read_text()
