@@ -71,7 +71,7 @@ class VAETransformer(LatentVariableEstimator):
     max_iter : int, default=160
         Epochs at most.
     batch_size : int or "auto", default="auto"
-        Rows in a batch; ``"auto"`` takes n / 16 within 32 and 512.
+        Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
     learning_rate_init : float, default=3e-3
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4

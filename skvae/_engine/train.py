@@ -14,7 +14,7 @@ from skvae._engine.networks import Noise
 
 MAX_GRADIENT_NORM = 5.0
 BATCHES_PER_EPOCH = 16  # batch_size="auto" aims at n / 16 rows, within the bounds below
-SMALLEST_BATCH, LARGEST_BATCH = 32, 512
+SMALLEST_BATCH, LARGEST_BATCH = 16, 512
 VALIDATION_DRAWS = 8
 MONITORED_ROWS = 2048  # at most so many rows are evaluated after each epoch
 DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weights
