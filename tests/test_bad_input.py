@@ -674,6 +674,7 @@ QUESTIONS = {
         "predict": lambda m, X: m.predict(X),
         "predict_distribution": lambda m, X: m.predict_distribution(X),
         "predict_interval": lambda m, X: m.predict_interval(X),
+        "conformalize": lambda m, X: m.conformalize(X, X[:, 0]),
         "sample": lambda m, X: m.sample(X),
         "score_samples": lambda m, X: m.score_samples(X, X[:, 0]),
         "score": lambda m, X: m.score(X, X[:, 0]),
