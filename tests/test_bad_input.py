@@ -23,6 +23,7 @@ from skvae import CVAERegressor, VAETransformer
 
 ESTIMATORS = [VAETransformer, CVAERegressor]
 SMALL = {
+    "batch_size": 32,
     "n_components": 2,
     "hidden_layer_sizes": (32,),
     "n_estimators": 1,

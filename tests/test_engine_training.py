@@ -102,7 +102,7 @@ def test_the_split_is_random_and_fixed_by_its_generator():
 
 @pytest.mark.parametrize(
     ("asked", "n_rows", "expected"),
-    [("auto", 10, 10), ("auto", 100, 32), ("auto", 1600, 100), ("auto", 10**6, 512),
+    [("auto", 10, 10), ("auto", 100, 16), ("auto", 1600, 100), ("auto", 10**6, 512),
      (7, 100, 7), (200, 100, 100)],
 )  # fmt: skip
 def test_the_automatic_batch_is_a_sixteenth_of_the_rows_within_bounds(

@@ -377,6 +377,7 @@ def two_moons_like(n_rows=300, seed=0):
 
 
 SMALL = {
+    "batch_size": 32,
     "n_components": 2,
     "hidden_layer_sizes": (32,),
     "n_estimators": 2,
@@ -412,7 +413,13 @@ def branches(n_rows=300, seed=0):
 
 
 # a latent that a small, short fit puts to use, with a posterior as wide as it must be
-AWAKE = {"n_components": 1, "objective": "iwae", "n_draws": 8, "max_iter": 60}
+AWAKE = {
+    "n_components": 1,
+    "objective": "iwae",
+    "n_draws": 8,
+    "kl_warmup": 0.1,
+    "max_iter": 60,
+}
 
 
 @pytest.mark.slow

@@ -31,6 +31,7 @@ from skvae import CVAERegressor, VAETransformer
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 QUICK = {
+    "batch_size": 32,
     "n_components": 2,
     "hidden_layer_sizes": (32,),
     "n_estimators": 1,

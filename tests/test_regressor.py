@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 QUICK = {
+    "batch_size": 32,
     "n_components": 2,
     "hidden_layer_sizes": (32,),
     "n_estimators": 2,
@@ -505,8 +506,9 @@ def test_warm_start_goes_on_where_fit_ended(data):
     # gently: at its peak the learning rate throws a trained model off at first
     model.set_params(learning_rate_init=1e-4, max_iter=3, kl_warmup=0.0).fit(X, y)
     assert model.n_iter_ == n_iter + 3 == len(model.loss_curve_)
-    assert model.loss_curve_[n_iter] < first - 0.5
-    assert model.loss_curve_[n_iter] == pytest.approx(ended, abs=0.2)
+    assert first - ended > 1.0
+    # the kept weights are those of the best epoch, not of the last
+    assert abs(model.loss_curve_[n_iter] - ended) < 0.25 * (first - ended)
 
 
 # -- validation rows -------------------------------------------------------------
@@ -598,7 +600,11 @@ def test_free_bits_keep_the_latent_alive(data):
 
 def test_beta_trades_the_kl_for_the_reconstruction():
     X, y = two_outputs(300, seed=0)
-    settings = PLAIN | {"kl_schedule": "constant", "early_stopping": False}
+    settings = PLAIN | {
+        "objective": "elbo",
+        "kl_schedule": "constant",
+        "early_stopping": False,
+    }
     kl = [
         fit(X, y, settings | {"beta": beta}).kl_per_dimension_.sum()
         for beta in (0.1, 1.0, 10.0)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 QUICK = {
+    "batch_size": 32,
     "n_components": 2,
     "hidden_layer_sizes": (32,),
     "n_estimators": 2,
