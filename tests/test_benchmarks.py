@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -339,9 +340,8 @@ def test_peak_memory_sees_an_array(predictive):
         "before = peak_memory(); x = np.ones(2**23); print(peak_memory() - before)"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, cwd=CHECKOUT, capture_output=True, text=True, check=True
-    )
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert float(done.stdout) == pytest.approx(64.0, rel=0.2)
 
 
