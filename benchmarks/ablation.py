@@ -7,12 +7,11 @@ standard output and to ``benchmarks/results/ablation.json`` and ``.md``.
 """
 
 import argparse
-import json
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 
+from benchmarks import command, report
 from benchmarks.data import RegressionSet, data_folder, load_halves, load_uci
-from benchmarks.environment import describe
-from benchmarks.regression import parse_override, shown_command
-from benchmarks.report import PUBLISHED, RESULTS, in_words, markdown, standard_error
+from benchmarks.peers.adapters import Settings
+from benchmarks.report import PUBLISHED, in_words, markdown, standard_error
 from skvae import CVAERegressor
 
 JOINT = ("breast_wdbc", "wine_white", "california_housing", "yeast", "banknote")
@@ -114,8 +113,6 @@ def table(rows: list[Row]) -> str:
 
 def page(rows: list[Row], about: dict[str, Any]) -> str:
     """Markdown page: the table, then how it came about."""
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
     return f"""# What the latent is worth
 
 {table(rows)}
@@ -124,35 +121,20 @@ Mean ± standard error over splits; nats per row, each target divided by its sta
 deviation. "Without latent" is the same network with `n_components=0`, on the same rows
 with the same seed; "gain" is the mean of the paired differences, above 0 where the
 latent helps. KL between posterior and PriorNet and dimensions above 0.01 nats are those
-of the best member.
+of the best member. Seed of the networks: the number of the split.
 
-- command: `{about["command"]}`
-- parameters: {about["parameters"]}, the rest as in the library; seed = split
-- versions: {versions}
-- machine: {machine}; {about["jobs"]} at a time
-- date: {about["date"]}
-"""
+{report.provenance(about)}"""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.ablation", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--data", metavar="DIR", help="default: $SKVAE_DATA")
+    parser = command.make_parser("ablation", __doc__)
+    command.add_data(parser)
     everything = [*JOINT, *PUBLISHED]
     parser.add_argument("--sets", nargs="+", default=everything, metavar="SET")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="splits at a time")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        type=parse_override,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="another value than the default of a parameter; may be repeated",
-    )
+    command.add_overrides(parser)
     parser.add_argument("--name", default="ablation", help="of the result files")
     return parser.parse_args(arguments)
 
@@ -161,23 +143,14 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark; print and store the table."""
     options = parse_arguments(arguments)
     parameters = dict(options.overrides)
-    about = {
-        "command": shown_command(arguments, {"DIR": options.data}, "ablation"),
-        "parameters": parameters,
-        "jobs": options.jobs,
-        **describe(),
-    }
+    about = command.about_run("ablation", arguments, options, Settings(0, parameters))
     folder = data_folder(options.data)
     rows: list[Row] = []
     for row in run_all(folder, options.sets, options.splits, parameters, options.jobs):
         rows.append(row)
         line = f"{row.set:<18} split {row.split}  gain {row.gain:7.3f}"
         print(f"{line}  KL {row.kl:6.2f}  active {row.active_units}", flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        result = {**about, "rows": [asdict(row) for row in rows]}
-        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-        (RESULTS / f"{options.name}.json").write_text(text, encoding="utf-8")
-        (RESULTS / f"{options.name}.md").write_text(page(rows, about), encoding="utf-8")
+        report.write(options.name, about, rows, page(rows, about))
     print(f"\n{table(rows)}")
 
 

@@ -165,24 +165,39 @@ def rank_table(summary: Summary) -> str:
 
 def store(stem: str, title: str, rows: list[Row], about: dict[str, Any]) -> None:
     """Write what is there so far as JSON and as a page with the tables."""
-    RESULTS.mkdir(exist_ok=True)
     summary = summarise(rows)
-    result = {
-        **about,
-        "summary": summary,
-        "mean_ranks": mean_ranks(summary),
-        "rows": [asdict(row) for row in rows],
-    }
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    (RESULTS / f"{stem}.json").write_text(text, encoding="utf-8")
-    (RESULTS / f"{stem}.md").write_text(page(title, summary, about), encoding="utf-8")
+    figures = {"summary": summary, "mean_ranks": mean_ranks(summary)}
+    write(stem, {**about, **figures}, rows, page(title, summary, about))
+
+
+def write(stem: str, result: dict[str, Any], rows: list[Any], text: str) -> None:
+    """Write a result with its single rows as JSON, and its page."""
+    RESULTS.mkdir(exist_ok=True)
+    result = {**result, "rows": [asdict(row) for row in rows]}
+    encoded = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / f"{stem}.json").write_text(encoded, encoding="utf-8")
+    (RESULTS / f"{stem}.md").write_text(text, encoding="utf-8")
+
+
+def method_list(about: dict[str, Any]) -> str:
+    """Tell what was run and how, a line a method."""
+    return "\n".join(f"- {name}: {text}" for name, text in about["methods"].items())
+
+
+def provenance(about: dict[str, Any]) -> str:
+    """Last lines of a page: how its figures came about."""
+    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
+    return f"""- command: `{about["command"]}`
+- parameters: {about["parameters"]}, the rest as in the library
+- versions: {versions}
+- machine: {machine}; {about["jobs"]} at a time, one thread each unless told otherwise
+- date: {about["date"]}
+"""
 
 
 def page(title: str, summary: Summary, about: dict[str, Any]) -> str:
     """Markdown page: the tables, then how they came about."""
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
-    settings = "\n".join(f"- {name}: {text}" for name, text in about["methods"].items())
     return f"""# {title}
 
 {tables(summary)}
@@ -196,11 +211,6 @@ peak of the resident set during the fit, in a process of its own.
 
 One setting for all sets, nothing tuned:
 
-{settings}
+{method_list(about)}
 
-- command: `{about["command"]}`
-- parameters: {about["parameters"]}, the rest as in the library
-- versions: {versions}
-- machine: {machine}; {about["jobs"]} at a time, one thread each unless told otherwise
-- date: {about["date"]}
-"""
+{provenance(about)}"""

@@ -9,25 +9,21 @@ and ``.md``.
 """
 
 import argparse
-import json
 import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks import report
-from benchmarks.environment import describe
+from benchmarks import command, report
 from benchmarks.measure import subset
-from benchmarks.peers.adapters import METHODS, PEERS, Method, Settings
+from benchmarks.peers.adapters import METHODS, Method, Settings
 from benchmarks.peers.predictive import Array
-from benchmarks.regression import chosen_methods, parse_override, shown_command
 from benchmarks.simulators import SIMULATORS
-from skvae import CVAERegressor
 from skvae._engine import door
 
 N_SEEDS = 3
@@ -252,19 +248,12 @@ def doubling_table(summary: Summary) -> str:
 
 def store(stem: str, rows: list[Row], about: dict[str, Any]) -> None:
     """Write what is there so far as JSON and as a page with the table."""
-    report.RESULTS.mkdir(exist_ok=True)
     summary = summarise(rows)
-    result = {**about, "summary": summary, "rows": [asdict(row) for row in rows]}
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    (report.RESULTS / f"{stem}.json").write_text(text, encoding="utf-8")
-    (report.RESULTS / f"{stem}.md").write_text(page(summary, about), encoding="utf-8")
+    report.write(stem, {**about, "summary": summary}, rows, page(summary, about))
 
 
 def page(summary: Summary, about: dict[str, Any]) -> str:
     """Markdown page: the table, then how it came about."""
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
-    settings = "\n".join(f"- {name}: {text}" for name, text in about["methods"].items())
     truths = "\n".join(
         f"- {name}: {' '.join((type(s).__doc__ or '').split())}"
         for name, s in SIMULATORS.items()
@@ -298,14 +287,9 @@ The simulators:
 
 One setting for all, nothing tuned:
 
-{settings}
+{report.method_list(about)}
 
-- command: `{about["command"]}`
-- parameters: {about["parameters"]}, the rest as in the library
-- versions: {versions}
-- machine: {machine}; {about["jobs"]} at a time
-- date: {about["date"]}
-"""
+{report.provenance(about)}"""
 
 
 # -- the command line ----------------------------------------------------------------
@@ -313,27 +297,15 @@ One setting for all, nothing tuned:
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.simulated", description=__doc__.splitlines()[0]
-    )
+    parser = command.make_parser("simulated", __doc__)
     names = list(SIMULATORS)
     parser.add_argument("--simulators", nargs="+", default=names, choices=names)
     parser.add_argument("--seeds", type=int, default=N_SEEDS, help="how many")
     parser.add_argument("--rows", type=int, default=N_ROWS, help="to train on")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--jobs", type=int, default=1, help="fits at a time")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        type=parse_override,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="another value than the default of a parameter; may be repeated",
-    )
-    parser.add_argument("--peers", nargs="*", choices=PEERS, metavar="PEER")
-    parser.add_argument("--peers-only", action="store_true")
-    parser.add_argument("--treeffuser-python", metavar="PATH")
+    command.add_overrides(parser)
+    command.add_peers(parser)
     parser.add_argument("--name", help="of the results")
     return parser.parse_args(arguments)
 
@@ -350,30 +322,7 @@ def result_stem(options: argparse.Namespace) -> str:
     parts += [f"{key}={value}" for key, value in options.overrides]
     parts += options.peers or []
     parts += ["peers-only"] * options.peers_only
-    return "-".join(parts).replace("/", "_").replace(" ", "")
-
-
-def about_run(
-    arguments: list[str],
-    options: argparse.Namespace,
-    settings: Settings,
-    methods: dict[str, str | None],
-) -> dict[str, Any]:
-    """Collect what the figures depend on, to be stored with them."""
-    hidden = {"PATH": options.treeffuser_python}
-    about = {
-        "command": shown_command(arguments, hidden, "simulated"),
-        "parameters": settings.parameters,
-        "all_parameters": CVAERegressor(**settings.parameters).get_params(),
-        "training_rows": options.rows,
-        "test_rows": N_TEST,
-        "jobs": options.jobs,
-        "methods": {name: METHODS[name].about for name in methods},
-        **describe(),
-    }
-    packages = {METHODS[name].package: found for name, found in methods.items()}
-    about["versions"] = packages | about["versions"]
-    return about
+    return command.file_stem(parts)
 
 
 def main(arguments: list[str]) -> None:
@@ -381,8 +330,11 @@ def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     parameters = {"device": options.device} | dict(options.overrides)
     settings = Settings(0, parameters, options.treeffuser_python)
-    methods, stem = chosen_methods(options, settings), result_stem(options)
-    about = about_run(arguments, options, settings, methods)
+    methods, stem = command.chosen_methods(options, settings), result_stem(options)
+    sizes = {"training_rows": options.rows, "test_rows": N_TEST}
+    about = command.about_run(
+        "simulated", arguments, options, settings, methods, **sizes
+    )
     rows: list[Row] = []
     for found in run_all(
         options.simulators,

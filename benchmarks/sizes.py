@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import command
 from benchmarks.data import RegressionSet, data_folder, load_table, load_uci
 from benchmarks.measure import Row, run_all
-from benchmarks.peers.adapters import Settings, package_version
-from benchmarks.regression import about_run, shown_command
+from benchmarks.peers.adapters import Settings
 from benchmarks.report import PUBLISHED, store, summarise, tables
 
 FEW, N_TEST = 50, 500
@@ -39,10 +39,8 @@ def load(folder: Path, few: list[str], large: list[str], n_draws: int) -> dict:
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.sizes", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--data", metavar="DIR", help="default: $SKVAE_DATA")
+    parser = command.make_parser("sizes", __doc__)
+    command.add_data(parser)
     parser.add_argument("--few", nargs="*", default=list(PUBLISHED), metavar="SET")
     parser.add_argument("--large", nargs="*", default=list(LARGE), metavar="SET")
     parser.add_argument("--draws", type=int, default=8, help="of 50 rows")
@@ -54,10 +52,7 @@ def main(arguments: list[str]) -> None:
     """Run the benchmark; print and store the tables."""
     options = parse_arguments(arguments)
     settings = Settings(0, {"random_state": 0}, None)
-    command = shown_command(arguments, {"DIR": options.data}, "sizes")
-    about = about_run(
-        command, options.jobs, settings, {"skvae": package_version("skvae", settings)}
-    )
+    about = command.about_run("sizes", arguments, options, settings)
     loaded = load(data_folder(options.data), options.few, options.large, options.draws)
     rows: list[Row] = []
     for row in run_all(loaded, options.draws, ["skvae"], settings, options.jobs):

@@ -128,8 +128,11 @@ class LatentVariableEstimator(
             prior="conditional" if n_conditions else "normal",
         )
 
-    def _train_config(self, **settled: Any) -> TrainConfig:
-        """Parameters of training, with what the estimator has ``settled`` for them."""
+    def _settled(self) -> dict[str, Any]:
+        """Values that the estimator puts in the place of parameters left open."""
+        return {}
+
+    def _train_config(self) -> TrainConfig:
         check_flag("warm_start", self.warm_start)
         if not isinstance(self.verbose, Integral | np.bool_) or self.verbose < 0:
             raise TypeError(
@@ -137,12 +140,13 @@ class LatentVariableEstimator(
                 f"got {self.verbose!r}."
             )
         names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
-        return TrainConfig(**{name: getattr(self, name) for name in names} | settled)
+        given = {name: getattr(self, name) for name in names}
+        return TrainConfig(**given | self._settled())
 
-    def _one_epoch(self, **settled: Any) -> TrainConfig:
+    def _one_epoch(self) -> TrainConfig:
         """Ask for what ``partial_fit`` does: one epoch, no schedule, no hold-out."""
         return replace(
-            self._train_config(**settled),
+            self._train_config(),
             max_iter=1,
             kl_schedule="constant",
             early_stopping=False,

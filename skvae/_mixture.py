@@ -52,6 +52,12 @@ class MixtureComponents:
         """Select rows."""
         return MixtureComponents(*(part[rows] for part in vars(self).values()))
 
+    def rescaled(self, shift: Array, scale: Array) -> "MixtureComponents":
+        """Components of ``scale * y + shift``; shift and scale of shape (O,)."""
+        shift, scale = shift[:, None], scale[:, None]
+        means = self.means * scale + shift
+        return MixtureComponents(self.weights, means, self.scales * scale)
+
 
 class Mixture(NamedTuple):
     """R mixtures of J normals: weights (sum to one), means, scales (> 0), (R, J) each.

@@ -510,6 +510,15 @@ class PredictiveDistribution:
         return values.reshape(-1, self.n_rows, self.n_outputs), lead
 
 
+def independent_normals(mean: ArrayLike, std: ArrayLike) -> PredictiveDistribution:
+    """One normal distribution for each row and output, (N,) or (N, O)."""
+    shape = (len(np.asarray(mean)), 1, -1, 1)
+    means, scales = np.reshape(mean, shape), np.reshape(std, shape)
+    return PredictiveDistribution.from_components(
+        np.ones(means.shape), means, scales, single_output=np.ndim(mean) == 1
+    )
+
+
 def _random_source(random_state: int | Random | None) -> Random:
     if isinstance(random_state, Random):
         return random_state

@@ -265,7 +265,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             valid = None
             if X_val is not None and y_val is not None:
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
-            config = self._train_config(**self._settled())
+            config = self._train_config()
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
@@ -291,7 +291,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
-            config = self._one_epoch(**self._settled())
+            config = self._one_epoch()
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -664,9 +664,8 @@ class Blocks:
         from skvae._engine import door
 
         engine = door.Engine(self.learned, self.device)
-        weights, means, scales = engine.mixture(self.c[rows])  # (N, E·S, O, K)
-        shift, scale = self.shift[:, None], self.scale[:, None]
-        return MixtureComponents(weights, means * scale + shift, scales * scale)
+        standardised = MixtureComponents(*engine.mixture(self.c[rows]))  # M = E·S
+        return standardised.rescaled(self.shift, self.scale)
 
 
 def _pairs(c: Array, y: Array, weight: Array | None = None) -> Any:

@@ -13,6 +13,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from skvae._predictive import independent_normals
+
 CHECKOUT = Path(__file__).parent.parent
 
 
@@ -155,16 +157,17 @@ def test_a_method_with_a_limit_gets_a_random_subset_of_the_rows(predictive):
 def test_a_peer_that_is_not_installed_is_named_with_what_to_do(
     regression, data, capsys, monkeypatch
 ):
+    command = regression.command
     monkeypatch.setattr(
-        regression, "package_version", lambda name, _: "1" if name == "skvae" else None
+        command, "package_version", lambda name, _: "1" if name == "skvae" else None
     )
     with pytest.raises(ModuleNotFoundError, match="pip install quantile-forest"):
         regression.main(["--data", str(data), "--peers", "quantile-forest"])
 
     options = regression.parse_arguments(["--peers"])
-    assert list(regression.chosen_methods(options, regression.Settings())) == ["skvae"]
+    assert list(command.chosen_methods(options, command.Settings())) == ["skvae"]
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(regression.PEERS)
+    assert len(lines) == len(command.PEERS)
     assert "ngboost is not installed" in lines[0]
     assert "--treeffuser-python PATH" in lines[-1]
 
@@ -218,7 +221,7 @@ def test_an_installed_peer_finds_the_line(regression, data, name):
 
 def test_gaussian_scores_have_their_closed_forms(predictive):
     mean, scale, y = np.array([0.0, 3.0]), np.array([1.0, 0.5]), np.array([0.7, 2.0])
-    answer = predictive.gaussian(mean, scale)
+    answer = independent_normals(mean, scale)
     z = (y - mean) / scale
     crps = z * (2 * stats.norm.cdf(z) - 1) + 2 * stats.norm.pdf(z) - np.pi**-0.5
     assert_allclose(answer.mean(), mean)
@@ -240,7 +243,7 @@ Y = 2.0 + 3.0 * np.array([-2.3, -1.5, -0.4, 0.0, 0.3, 1.1, 2.5])
 
 
 def test_quantiles_of_a_normal_score_like_the_normal(predictive, normal_quantiles):
-    normal = predictive.gaussian(np.full(7, 2.0), np.full(7, 3.0))
+    normal = independent_normals(np.full(7, 2.0), np.full(7, 3.0))
     assert_allclose(normal_quantiles.mean(), 2.0, atol=1e-6)
     assert_allclose(normal_quantiles.crps(Y), normal.crps(Y), atol=0.03)
     assert_allclose(normal_quantiles.cdf(Y), normal.cdf(Y), atol=0.01)
@@ -288,7 +291,7 @@ def test_a_value_far_from_tied_quantiles_costs_tens_of_nats_not_hundreds(predict
 def test_samples_of_a_normal_score_like_the_normal(predictive):
     rng = np.random.default_rng(0)
     draws = predictive.Samples(rng.normal(2.0, 3.0, size=(7, 4000)), floor=1e-3)
-    normal = predictive.gaussian(np.full(7, 2.0), np.full(7, 3.0))
+    normal = independent_normals(np.full(7, 2.0), np.full(7, 3.0))
     assert_allclose(draws.mean(), 2.0, atol=0.25)
     assert_allclose(draws.crps(Y), normal.crps(Y), atol=0.1)
     assert_allclose(draws.cdf(Y), normal.cdf(Y), atol=0.03)
@@ -312,7 +315,7 @@ def test_the_crps_of_samples_is_fair(predictive):
     rng = np.random.default_rng(2)
     y = np.full(20_000, 0.5)
     few = predictive.Samples(rng.normal(size=(20_000, 3)), floor=1e-3).crps(y).mean()
-    exact = predictive.gaussian(np.zeros(1), np.ones(1)).crps(y[:1])[0]
+    exact = independent_normals(np.zeros(1), np.ones(1)).crps(y[:1])[0]
     assert few == pytest.approx(exact, abs=0.02)
 
 
@@ -388,11 +391,8 @@ def test_few_rows_are_trained_on_and_others_tested(regression, data):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_the_ablation_pairs_both_fits_and_stores_them(
-    regression, tables, monkeypatch, capsys
-):
+def test_the_ablation_pairs_both_fits_and_stores_them(regression, tables, capsys):
     ablation = importlib.import_module("benchmarks.ablation")
-    monkeypatch.setattr(ablation, "RESULTS", tables / "results")
     small = ["--set", "max_iter=3", "--set", "hidden_layer_sizes=(8,)"]
     options = ["--data", str(tables), "--sets", "goods", "line", "--splits", "2"]
     ablation.main(options + small)

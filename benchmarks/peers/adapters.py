@@ -30,10 +30,10 @@ from benchmarks.peers.predictive import (
     Predictive,
     Quantiles,
     Samples,
-    gaussian,
     smallest_scale,
 )
 from skvae import CVAERegressor
+from skvae._predictive import independent_normals
 
 CHECKOUT = Path(__file__).parent.parent.parent
 # 0.05 and 0.95 bound the 90 % interval
@@ -147,7 +147,7 @@ class NGBoost(Method):
     def predict(self, X: Array) -> Predictive:
         """Take mean and scale of the normal."""
         answer = self.model.pred_dist(X)
-        return gaussian(answer.loc, answer.scale)
+        return independent_normals(answer.loc, answer.scale)
 
 
 class CatBoost(Method):
@@ -180,7 +180,7 @@ class CatBoost(Method):
     def predict(self, X: Array) -> Predictive:
         """Read mean and variance off the one model."""
         mean, var = self.model.predict(X).T
-        return gaussian(mean, np.sqrt(var))
+        return independent_normals(mean, np.sqrt(var))
 
 
 class QuantileForest(Method):
@@ -240,7 +240,7 @@ class _Standardised(Method):
     def predict(self, X: Array) -> Predictive:
         """Take mean and standard deviation, noise included."""
         mean, std = self.model.predict(X, return_std=True)
-        return gaussian(self.shift + self.scale * mean, self.scale * std)
+        return independent_normals(self.shift + self.scale * mean, self.scale * std)
 
 
 class GaussianProcess(_Standardised):

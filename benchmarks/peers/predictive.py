@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skvae import CVAERegressor, PredictiveDistribution
 from skvae._table.schema import rounding_error
+from skvae.metrics._calibration import level_errors
 
 Array = NDArray[np.float64]
 
@@ -54,8 +55,7 @@ class Predictive(Protocol):
 
 def calibration_error(pit: Array) -> float:
     """Mean distance of a level and the share of PIT values below it; 0 is best."""
-    share = (pit[:, None] <= CALIBRATION_LEVELS).mean(axis=0)
-    return float(np.abs(share - CALIBRATION_LEVELS).mean())
+    return float(level_errors(pit, CALIBRATION_LEVELS)[0])
 
 
 def smallest_scale(y: Array) -> float:
@@ -67,15 +67,6 @@ def smallest_scale(y: Array) -> float:
     """
     rounding = rounding_error(y, np.ones_like(y))
     return max(float(rounding), SMALLEST_SCALE * float(y.std()))
-
-
-def gaussian(mean: Array, scale: Array) -> PredictiveDistribution:
-    """Make the normal distribution of each row: a mixture with one component."""
-    means, scales = (
-        np.asarray(part, dtype=np.float64).reshape(-1, 1, 1, 1)
-        for part in (mean, scale)
-    )
-    return PredictiveDistribution.from_components(np.ones_like(means), means, scales)
 
 
 @dataclass(frozen=True)

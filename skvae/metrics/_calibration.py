@@ -163,11 +163,18 @@ def calibration_error(
     """
     n_levels = _checks.check_count(n_levels, "n_levels")
     levels = np.arange(1, n_levels + 1) / (n_levels + 1)
-    pit = pit_values(y_true, predictive)
+    errors = level_errors(pit_values(y_true, predictive), levels, sample_weight)
+    return _checks.average_outputs(errors, multioutput)
+
+
+def level_errors(
+    pit: Array, levels: Array, sample_weight: ArrayLike | None = None
+) -> Array:
+    """Mean distance of levels and the shares of PIT values below them, per output."""
     pit = pit.reshape(len(pit), 1, -1)  # (N, 1, O)
     below = (pit <= levels[:, None]).astype(np.float64)  # (N, Q, O)
     gaps = np.abs(_checks.average_rows(below, sample_weight) - levels[:, None])
-    return _checks.average_outputs(gaps.mean(axis=0), multioutput)
+    return gaps.mean(axis=0)
 
 
 def _rank_in_draws(y: Array, draws: Array, random_state: int | Random | None) -> Array:

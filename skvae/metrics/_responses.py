@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._mixture import MixtureComponents
-from skvae._predictive import PredictiveDistribution
+from skvae._predictive import PredictiveDistribution, independent_normals
 from skvae.metrics import _checks
 
 Array = NDArray[np.float64]
@@ -59,10 +59,7 @@ class Rescaled:
 
     def __call__(self, rows: slice) -> MixtureComponents:
         """Components of some rows in the units of y."""
-        block = self.blocks(rows)
-        shift, scale = self.shift[:, None], self.scale[:, None]
-        means = block.means * scale + shift
-        return MixtureComponents(block.weights, means, block.scales * scale)
+        return self.blocks(rows).rescaled(self.shift, self.scale)
 
 
 def predict_distribution(estimator: Any, X: ArrayLike) -> PredictiveDistribution:
@@ -149,21 +146,12 @@ def _own_distribution(estimator: Any, X: ArrayLike) -> PredictiveDistribution:
                 f"{np.min(std):.6g}; a density needs one > 0 in each row. Give the "
                 "model a noise term, or leave it out of the comparison."
             )
-        return _normal(mean, std)
+        return independent_normals(mean, std)
     raise TypeError(
         f"{type(estimator).__name__} predicts no distribution: it has neither "
         "predict_distribution(X) nor predict(X, return_std=True). Use an estimator "
         "that has, such as skvae.CVAERegressor, alone or in a Pipeline; a search must "
         "be fitted with refit, so that it has best_estimator_."
-    )
-
-
-def _normal(mean: Array, std: Array) -> PredictiveDistribution:
-    """Independent normal distributions, (N,) or (N, O)."""
-    shape = (len(mean), 1, -1, 1)
-    means, scales = np.reshape(mean, shape), np.reshape(std, shape)
-    return PredictiveDistribution.from_components(
-        np.ones(means.shape), means, scales, single_output=np.ndim(mean) == 1
     )
 
 
