@@ -45,7 +45,7 @@ def make_step(n_members: int, batch: int, width: int) -> train.Step:
     config = TrainConfig(dropout=0.1)
     table = torch.full((100_000,), 1e-3)
     weights = model.layout.initial(n_members, generator)
-    step = train.Step(model, rows, config, weights, (table, table), batch, generator)
+    step = train.Step(model, rows, config, weights, (table,) * 3, batch, generator)
     step.start_epoch(torch.arange(N_ROWS).expand(n_members, -1))
     return step
 

@@ -56,8 +56,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     dropout : float, default=0.1
         Fraction of hidden units dropped in training.
     numeric_embedding : {None, "periodic"}, default="periodic"
-        Embedding of the features; ``"periodic"`` adds learned sines and cosines of each
-        [3]_.
+        Embedding of the features; ``"periodic"`` adds the normal score of each, its
+        rank spread as a standard normal would be [6]_, and learned sines and cosines of
+        both [3]_.
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits; the
         predictive distribution is their mixture [4]_.
@@ -151,6 +152,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     .. [3] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
     .. [4] Lakshminarayanan, Pritzel, Blundell (2017), sec. 2.4. arXiv:1612.01474
     .. [5] Burda, Grosse, Salakhutdinov (2016), eq. 8. arXiv:1509.00519
+    .. [6] Gorishniy, Rubachev, Khrulkov, Babenko (2021), sec. 4.4. arXiv:2106.11959
 
     Examples
     --------
@@ -590,7 +592,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self.target_schema_ = learn_schema(
             targets, weight, density=True, kinds=kinds, name="y"
         )
-        self.schema_ = learn_schema(table, weight, density=False)
+        scored = self.numeric_embedding is not None
+        self.schema_ = learn_schema(table, weight, density=False, scored=scored)
         self._n_features_out = self.n_components
 
     def _pairs(
@@ -606,8 +609,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         check_number("n_mixtures", self.n_mixtures, integer=True, low=1)
         name = "gaussian" if self.n_mixtures == 1 else "mixture"
         head = self._head(name, columns, self.target_schema_, self.n_mixtures)
-        n_features = len(self.schema_.columns)
-        return self._model_config((head,), self.n_outputs_, n_features)
+        return self._model_config((head,), self.n_outputs_, self.schema_.width)
 
     def _settled(self) -> dict[str, Any]:
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""

@@ -291,7 +291,7 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean():
     Of 10^5 units the dropped fraction has the standard error sqrt(.25 * .75 / 1e5).
     """
     h = torch.full((100, 1000), 2.0)
-    out = Noise(generator(), 0.25).dropout(h)
+    out = Noise(generator(), torch.tensor([0.25])).dropout(h)
     dropped = (out == 0).float().mean().item()
     assert abs(dropped - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 1e5)
     torch.testing.assert_close(out[out != 0].unique(), torch.tensor([2.0 / 0.75]))
@@ -299,7 +299,9 @@ def test_dropout_drops_at_its_rate_and_keeps_the_mean():
 
 def test_no_dropout_is_the_identity():
     h = normal(3, 4)
-    assert torch.equal(Noise(generator(), 0.0).dropout(h), h)
+    assert torch.equal(Noise(generator()).dropout(h), h)
+    # a schedule that has come to its end
+    assert torch.equal(Noise(generator(), torch.zeros(1)).dropout(h), h)
 
 
 def test_dropout_of_neighbouring_units_is_independent():
@@ -307,7 +309,7 @@ def test_dropout_of_neighbouring_units_is_independent():
 
     The standard error of a rate p over 64 000 pairs is sqrt(p (1 - p) / 64000).
     """
-    kept = Noise(generator(), 0.5).dropout(torch.ones(64_000, 8)) != 0
+    kept = Noise(generator(), torch.tensor([0.5])).dropout(torch.ones(64_000, 8)) != 0
     both = (kept.unsqueeze(1) & kept.unsqueeze(2)).double().mean(0)
     both = both[~torch.eye(8, dtype=torch.bool)]
     assert (both - 0.25).abs().max() < 5 * math.sqrt(0.25 * 0.75 / 64_000)
@@ -326,7 +328,7 @@ def test_dropout_reaches_prior_posterior_and_decoder():
             model.decode(w, z, features, noise),
         ]
 
-    whole, dropped = answers(None), answers(Noise(generator(), 0.5))
+    whole, dropped = answers(None), answers(Noise(generator(), torch.tensor([0.5])))
     for one, other in zip(whole, dropped, strict=True):
         assert (one != other).any(dim=-1).float().mean() > 0.9
 

@@ -227,6 +227,17 @@ def test_without_a_warmup_the_kl_weighs_beta_throughout(settings):
     np.testing.assert_array_equal(kl_weights(**settings), 2.0)
 
 
+def test_dropout_falls_to_nothing_along_a_line():
+    config = TrainConfig(dropout=0.4)
+    table = schedules.dropout_rates(config, 200).numpy()
+    np.testing.assert_allclose(table, np.linspace(0.4, 0.0, 201)[:-1], atol=1e-6)
+
+
+def test_dropout_stays_where_there_is_no_end_in_sight():
+    config = TrainConfig(dropout=0.4, constant_rate=True)
+    np.testing.assert_allclose(schedules.dropout_rates(config, 3).numpy(), 0.4)
+
+
 def rates(n_steps, **settings):
     config = TrainConfig(**{"learning_rate_init": 0.01, **settings})
     return schedules.learning_rates(config, n_steps).numpy()

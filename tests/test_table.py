@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from skvae import CVAERegressor, VAETransformer
 from skvae._table import codec, reading
@@ -13,6 +14,7 @@ from skvae._table.schema import (
     learn_schema,
     rounding_error,
 )
+from skvae._table.scores import learn_knots, normal_scores
 
 DTYPES = {
     "float64": "float64",
@@ -249,6 +251,65 @@ def test_a_missing_cell_has_no_jacobian():
     schema, table = learn(X)
     expected = np.where(np.isnan(X), 0.0, np.log([2.0, 10.0]))
     np.testing.assert_allclose(codec.log_scale(schema, table), expected)
+
+
+# -- normal scores ---------------------------------------------------------------
+
+
+def test_normal_scores_are_normal_quantiles_of_ranks():
+    """Many distinct values: knots at even scores follow the exact map.
+
+    Both maps rise and agree at the knots, so they differ by less than the gap of two.
+    """
+    values = np.random.default_rng(0).lognormal(size=4000)
+    knots = learn_knots(values, np.ones(4000))
+    assert len(knots) == 133
+    rank = (stats.rankdata(values) - 0.5) / 4000
+    exact = stats.norm.ppf(rank)
+    gap = np.ptp(exact) / 132
+    assert gap < 0.06
+    np.testing.assert_allclose(normal_scores(knots, values), exact, rtol=0, atol=gap)
+
+
+def test_tied_values_share_their_middle_rank():
+    knots = learn_knots(np.array([5.0, 1.0, 1.0, 2.0]), np.ones(4))
+    expected = stats.norm.ppf([0.25, 0.625, 0.875])
+    np.testing.assert_allclose(normal_scores(knots, np.array([1.0, 2, 5])), expected)
+    # between two values a line, beyond the last the last, a hole stays a hole
+    cells = np.array([1.5, -9.0, 99.0, np.nan])
+    between = expected[:2].mean()
+    expected = [between, expected[0], expected[2], np.nan]
+    np.testing.assert_allclose(normal_scores(knots, cells), expected)
+
+
+def test_a_row_of_weight_two_has_the_rank_of_two_rows():
+    values, weight = np.arange(50.0) ** 2, np.arange(1, 51) % 3 + 1
+    repeated = np.repeat(values, weight)
+    weighted = learn_knots(values, weight.astype(float))
+    assert weighted == learn_knots(repeated, np.ones(len(repeated)))
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [0.0, 1.0, 1.0]])
+def test_one_or_two_values_have_no_scores(values):
+    """They would say nothing that the standardised value does not."""
+    assert learn_knots(np.array(values), np.ones(len(values))) == ()
+
+
+def test_scores_are_appended_to_the_encoded_columns():
+    X = np.column_stack([np.arange(5.0), [0, 1, 0, 1, 1], [7.0, np.nan, 8, 9, 9]])
+    schema, table = learn(X, density=False, scored=True)
+    encoded = codec.encode(schema, table)
+    assert (schema.width, schema.scored) == (5, (0, 2))
+    plain, _ = learn(X, density=False)
+    assert plain.width == 3
+    np.testing.assert_array_equal(encoded[:, :3], codec.encode(plain, table))
+    ranks = [0.1, 0.3, 0.5, 0.7, 0.9]
+    np.testing.assert_allclose(encoded[:, 3], stats.norm.ppf(ranks))
+    assert np.isnan(encoded[1, 4])
+    # monotone maps of a column change only its standardised values
+    X[:, 0] = np.exp(X[:, 0])
+    moved, table = learn(X, density=False, scored=True)
+    np.testing.assert_allclose(codec.encode(moved, table)[:, 3:], encoded[:, 3:])
 
 
 # -- filling ---------------------------------------------------------------------

@@ -90,22 +90,22 @@ def normal_init(stds: Tensor) -> Initializer:
 class Noise:
     """The chance of one training step: normal draws and dropout masks."""
 
-    def __init__(self, generator: Generator, dropout: float = 0.0) -> None:
+    def __init__(self, generator: Generator, rate: Tensor | None = None) -> None:
         self.generator = generator
-        # eight masks a random word: a fifth of the time of bernoulli_ on a CPU; the
-        # rate is rounded to 1/256
-        self.dropped = min(round(dropout * 256), 255)
-        self.scale = 256 / (256 - self.dropped)
+        self.rate = rate  # (1,), of dropout; may change from step to step
 
     def dropout(self, h: Tensor) -> Tensor:
         """Zero units of ``h`` at the dropout rate and rescale the rest."""
-        if self.dropped == 0:
+        if self.rate is None:
             return h
+        # eight masks a random word: a fifth of the time of bernoulli_ on a CPU; the
+        # rate is rounded to 1/256
+        dropped = (self.rate * 256).round().clamp(max=255)
         n = h.numel()
         words = torch.empty((n + 7) // 8, dtype=torch.int64, device=h.device)
         words.random_(-(2**63), None, generator=self.generator)
-        kept = words.view(torch.uint8)[:n].view(h.shape) >= self.dropped
-        return h * kept.to(h.dtype).mul_(self.scale)
+        kept = words.view(torch.uint8)[:n].view(h.shape) >= dropped.to(torch.uint8)
+        return h * kept.to(h.dtype).mul_(256 / (256 - dropped))
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normals."""

@@ -1,9 +1,12 @@
-"""Learning rate and KL weight for every step of a fit, made before it begins."""
+"""Rates and weights for every step of a fit, made before it begins."""
 
 import torch
 from torch import Tensor
 
 from skvae._engine.config import TrainConfig
+
+# learning rate, KL weight and dropout rate at each step, (n_steps,) each
+Schedule = tuple[Tensor, Tensor, Tensor]
 
 RATE_WARMUP = 0.03  # fraction of training
 FINAL_RATE = 0.01  # fraction of the initial rate at the end of the cosine
@@ -20,6 +23,18 @@ def learning_rates(config: TrainConfig, n_steps: int) -> Tensor:
     return config.learning_rate_init * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
+def dropout_rates(config: TrainConfig, n_steps: int) -> Tensor:
+    """``dropout`` at first, falling linearly to 0 at the end: (n_steps,).
+
+    Rennie, Goel, Thomas (2014), Annealed dropout training of deep networks, sec. 3. A
+    scale that is learned under dropout covers its noise, too, and is too wide without
+    it. Constant where there is no end in sight.
+    """
+    if config.constant_rate:
+        return torch.full((n_steps,), float(config.dropout))
+    return config.dropout * (1.0 - torch.arange(n_steps) / n_steps)
+
+
 def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
     """Rise to ``beta`` over the fraction ``kl_warmup`` of training: (n_steps,).
 
@@ -34,3 +49,12 @@ def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
     if config.kl_schedule == "cyclical":
         done = (step * CYCLES % n_steps + CYCLES) / n_steps
     return config.beta * (done / config.kl_warmup).clamp(max=1.0)
+
+
+def build(config: TrainConfig, n_steps: int) -> Schedule:
+    """Make all schedules of a fit."""
+    return (
+        learning_rates(config, n_steps),
+        kl_weights(config, n_steps),
+        dropout_rates(config, n_steps),
+    )

@@ -122,7 +122,7 @@ class Step:
         rows: Rows,
         config: TrainConfig,
         weights: Tensor,
-        schedule: tuple[Tensor, Tensor],
+        schedule: schedules.Schedule,
         batch_size: int,
         generator: Generator,
         moments: "OptimizerState | None" = None,
@@ -130,14 +130,14 @@ class Step:
         n_members, device = weights.shape[0], weights.device
         self.model, self.rows, self.config = model, rows, config
         self.objective = objectives.build(config)
-        self.noise = Noise(generator, config.dropout)
+        self.generator = generator
         self.weights = weights.clone().requires_grad_()
         self.gradient = torch.zeros_like(weights)
         self.first, self.second, self.n_updates = (
             moment.clone() for moment in moments or OptimizerState.zero(weights)
         )
         self.decay = config.alpha * model.layout.decay_mask().to(device)  # (P,)
-        self.rates, self.betas = (table.to(device) for table in schedule)
+        self.rates, self.betas, self.dropouts = (t.to(device) for t in schedule)
         self.count = torch.zeros(1, dtype=torch.long, device=device)
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.within_batch = torch.arange(batch_size, device=device)
@@ -149,18 +149,25 @@ class Step:
         index = self.order.index_select(1, self.position + self.within_batch)
         batch = self.rows.take(index)  # (E, B, ·)
         n_members, n_rows = index.shape
-        draws = self.noise.normal(
+        noise = self._noise()
+        draws = noise.normal(
             n_members, self.config.n_draws, n_rows, self.model.config.n_components
         )
         beta = self.betas.index_select(0, self.count)
         views = self.model.layout.views(self.weights)
-        terms = self.model.terms(views, batch, draws, self.noise)
+        terms = self.model.terms(views, batch, draws, noise)
         loss = self.objective(terms, beta, batch.weight)  # (E,)
         (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
         self._update(gradient)
         self.loss_sum += loss.detach()
         self.position += len(self.within_batch)
         self.count += 1
+
+    def _noise(self) -> Noise:
+        """Make the chance of this step, its dropout rate that of the schedule."""
+        if self.config.dropout == 0:
+            return Noise(self.generator)
+        return Noise(self.generator, self.dropouts.index_select(0, self.count))
 
     @torch.no_grad()
     def _update(self, gradient: Tensor) -> None:
@@ -311,10 +318,7 @@ def fit_weights(
     n_batches = n_train // batch_size
     n_steps = config.max_iter * n_batches
     weights = model.layout.initial(n_members, generator) if start is None else start
-    schedule = (
-        schedules.learning_rates(config, n_steps),
-        schedules.kl_weights(config, n_steps),
-    )
+    schedule = schedules.build(config, n_steps)
     step = Step(
         model, rows, config, weights, schedule, batch_size, generator, optimizer
     )

@@ -6,13 +6,16 @@ from numpy.typing import NDArray
 
 from skvae._table.reading import RawTable
 from skvae._table.schema import BINARY, CONTINUOUS, Schema
+from skvae._table.scores import normal_scores
 
 Array = NDArray[np.float64]
 Rows = Array | pd.DataFrame  # rows as the user knows them
 
 
 def encode(schema: Schema, table: RawTable, name: str = "X") -> Array:
-    """Standardise numeric columns; check binary ones: (N, D), NaN where missing.
+    """Standardise numeric columns, check binary ones; append normal scores.
+
+    (N, D), or (N, D + scored columns) where the schema has scores; NaN where missing.
 
     Raises
     ------
@@ -27,7 +30,11 @@ def encode(schema: Schema, table: RawTable, name: str = "X") -> Array:
                 f"{name} column {schema.columns[i].name!r} was binary in fit; expected "
                 f"0, 1 or NaN, got {strange[0]:g}. Refit on rows that hold such values."
             )
-    return (table.values - schema.shift) / schema.scale
+    cells = (table.values - schema.shift) / schema.scale
+    scores = [
+        normal_scores(schema.columns[i].knots, cells[:, i]) for i in schema.scored
+    ]
+    return np.column_stack([cells, *scores]) if scores else cells
 
 
 def decode_array(schema: Schema, values: Array) -> Array:

@@ -1,12 +1,13 @@
 """What ``fit`` learned about the columns: kind, location, scale, resolution."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skvae._table.reading import RawTable
+from skvae._table.scores import Knots, learn_knots
 
 Array = NDArray[np.float64]
 
@@ -25,7 +26,8 @@ class Column:
     """One column: ``shift`` and ``scale`` standardise it; binary ones keep 0 and 1.
 
     ``resolution`` is the standard deviation, in standardised units, of a value rounded
-    as this column is: what no decoder may claim to know better.
+    as this column is: what no decoder may claim to know better. ``knots`` map
+    standardised values to normal scores; without them there is no second encoding.
     """
 
     name: Hashable
@@ -34,6 +36,7 @@ class Column:
     shift: float
     scale: float
     resolution: float
+    knots: Knots = ()
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,16 @@ class Schema:
 
     columns: tuple[Column, ...]
     is_frame: bool
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Positions of the columns that are encoded as normal scores, too."""
+        return tuple(i for i, column in enumerate(self.columns) if column.knots)
+
+    @property
+    def width(self) -> int:
+        """Columns of the encoded table."""
+        return len(self.columns) + len(self.scored)
 
     @property
     def names(self) -> tuple[Hashable, ...]:
@@ -68,6 +81,7 @@ def learn_schema(
     weight: Array,
     *,
     density: bool,
+    scored: bool = False,
     kinds: Mapping[Hashable, str] | None = None,
     name: str = "X",
 ) -> Schema:
@@ -82,6 +96,8 @@ def learn_schema(
     density : bool
         Whether the columns get a density: then a constant numeric column, whose
         density would be infinite, is refused. Else it is encoded as 0.
+    scored : bool
+        Whether numeric columns are encoded as normal scores, too.
     kinds : mapping of str to str, optional
         Kinds of columns, where they are not to be inferred.
     name : str
@@ -110,7 +126,10 @@ def learn_schema(
             f"{name} has constant column {constant}; expected at least two distinct "
             "values, since the density of a constant is infinite. Leave it out."
         )
-    return Schema(tuple(map(_usable, columns)), table.frame is not None)
+    usable = [_usable(column) for column in columns]
+    if scored:
+        usable = [_scored(c, table.values[:, i], weight) for i, c in enumerate(usable)]
+    return Schema(tuple(usable), table.frame is not None)
 
 
 def _kind(
@@ -156,6 +175,15 @@ def _usable(column: Column) -> Column:
     if column.scale > 0.0:
         return column
     return Column(column.name, column.kind, column.dtype, column.shift, 1.0, 1.0)
+
+
+def _scored(column: Column, cells: Array, weight: Array) -> Column:
+    """Add normal scores to a numeric column."""
+    if column.kind != CONTINUOUS:
+        return column
+    seen = ~np.isnan(cells)
+    standardised = (cells[seen] - column.shift) / column.scale
+    return replace(column, knots=learn_knots(standardised, weight[seen]))
 
 
 def rounding_error(values: Array, weight: Array | None = None) -> float:
