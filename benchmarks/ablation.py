@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from benchmarks import command, report
 from benchmarks.data import RegressionSet, data_folder, load_halves, load_uci
+from benchmarks.draws import N_SETS, monte_carlo_errors
 from benchmarks.peers.adapters import Settings
 from benchmarks.report import PUBLISHED, in_words, markdown, standard_error
 from skvae import CVAERegressor
@@ -42,6 +43,9 @@ class Row:
     kl: float
     active_units: int
     fit_seconds: float
+    score_error_median: float
+    score_error: float
+    predict_error: float
 
     @property
     def gain(self) -> float:
@@ -69,6 +73,7 @@ def run_split(
         model = CVAERegressor(**seeded).fit(data.X[train], y[train])
         seconds = time.perf_counter() - started
         plain = CVAERegressor(**seeded | NO_LATENT).fit(data.X[train], y[train])
+    errors = monte_carlo_errors(model, data.X[test], y[test])
     return Row(
         set=name,
         split=split,
@@ -78,6 +83,9 @@ def run_split(
         kl=float(model.kl_per_dimension_.sum()),
         active_units=model.active_units_,
         fit_seconds=seconds,
+        score_error_median=errors[0],
+        score_error=errors[1],
+        predict_error=errors[2],
     )
 
 
@@ -97,7 +105,8 @@ def run_all(
 def table(rows: list[Row]) -> str:
     """One line a set: both likelihoods, the paired difference, what the latent does."""
     header = ["set", "targets", "splits", "NLL", "NLL without latent", "gain"]
-    header += ["KL", "active units", "fit, s"]
+    header += ["KL", "active units", "fit, s", "error of log p, nats"]
+    header += ["error of prediction"]
     lines = []
     for name in dict.fromkeys(row.set for row in rows):
         mine = [row for row in rows if row.set == name]
@@ -107,7 +116,11 @@ def table(rows: list[Row]) -> str:
             for v in [np.array([getattr(row, key) for row in mine], dtype=float)]
         ]
         seconds = f"{np.median([row.fit_seconds for row in mine]):.0f}"
-        lines.append([name, str(mine[0].n_outputs), str(len(mine)), *columns, seconds])
+        errors = np.mean(
+            [[r.score_error_median, r.score_error, r.predict_error] for r in mine], 0
+        )
+        columns += [seconds, f"{errors[0]:.4f} / {errors[1]:.4f}", f"{errors[2]:.2%}"]
+        lines.append([name, str(mine[0].n_outputs), str(len(mine)), *columns])
     return markdown(header, lines)
 
 
@@ -121,7 +134,10 @@ Mean ± standard error over splits; nats per row, each target divided by its sta
 deviation. "Without latent" is the same network with `n_components=0`, on the same rows
 with the same seed; "gain" is the mean of the paired differences, above 0 where the
 latent helps. KL between posterior and PriorNet and dimensions above 0.01 nats are those
-of the best member. Seed of the networks: the number of the split.
+of the best member. Errors are Monte Carlo errors of a row, standard deviations over
+{N_SETS} sets of fixed draws with the same networks: median / mean over the test rows,
+and for the prediction the mean in predictive standard deviations. Seed of the networks:
+the number of the split.
 
 {report.provenance(about)}"""
 

@@ -102,8 +102,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         ``"auto"`` takes the rounding error of each output, so that rounded targets
         cannot drive the likelihood to infinity.
     n_samples : int, default=128
-        Fixed draws of z for predictions and likelihoods; powers of two are the most
-        even.
+        Fixed draws of z for predictions; likelihoods of several outputs take four
+        times as many. Powers of two are the most even.
     warm_start : bool, default=False
         Begin ``fit`` at the weights of the earlier one, keeping its scaling.
     device : str, default="auto"
@@ -357,7 +357,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self._check_fitted()
         _, c = self._encode(X, self.schema_)
         blocks = Blocks(self.learned_, self.device, c, *self._target_scaling())
-        n_outer = self.learned_.config.n_estimators * len(self.learned_.draws)
+        n_outer = self.learned_.config.n_estimators * self.learned_.n_predictive
         return PredictiveDistribution(
             blocks,
             n_rows=len(c),
@@ -474,9 +474,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         -------
         log_prob : ndarray of shape (n_samples,)
             In nats, in the units of y; higher is more typical. Importance-weighted,
-            with draws fixed in ``fit``, half of them of the posterior q(z | X, y) and
-            half of PriorNet: for several outputs sharper than the ``log_prob`` of
-            ``predict_distribution``, whose draws are all of PriorNet.
+            with draws fixed in ``fit`` around p(z | X, y): for several outputs sharper
+            than the ``log_prob`` of ``predict_distribution``, whose draws are all of
+            PriorNet, and dearer.
 
         References
         ----------

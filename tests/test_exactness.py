@@ -535,17 +535,17 @@ def test_the_score_of_a_target_is_the_predictive_density():
     """Two estimates of one density: weighted posterior draws, and prior draws.
 
     Bound: 5 standard errors of the first and of the second, which is the mean of
-    densities given the 2 · 1024 latents.
+    densities given the 2 · 2048 latents.
     """
     x, y = branches()
     x, y, given = x[:50], y[:50], (x, y)
-    model = fitted_cvae(*given, n_samples=1024, n_mixtures=1, **AWAKE)
+    model = fitted_cvae(*given, n_samples=2048, n_mixtures=1, **AWAKE)
     assert model.kl_per_dimension_.sum() > 0.1
     engine, pairs = door.Engine(model.learned_, "cpu"), model._pairs(x, y)
     _, error = engine.log_prob(pairs)
     _, means, scales = (part[:, :, 0, 0] for part in engine.mixture(pairs.c))
     density = norm.pdf(pairs.x, means, scales)  # (rows, latents), standardised
-    other = density.std(axis=1) / density.mean(axis=1) / math.sqrt(2 * 1024)
+    other = density.std(axis=1) / density.mean(axis=1) / math.sqrt(2 * 2048)
     assert np.median(error + other) < 0.1
     gap = model.score_samples(x, y) - model.predict_distribution(x).log_prob(y)
     assert (np.abs(gap) < 5 * (error + other)).all()

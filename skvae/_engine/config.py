@@ -87,6 +87,11 @@ class ModelConfig:
     n_estimators: int = 1
     prior: str = "normal"
 
+    @property
+    def ties(self) -> bool:
+        """Whether z ties several columns to each other, given a condition."""
+        return bool(self.n_conditions and self.n_components and self.n_columns > 1)
+
     def __post_init__(self) -> None:
         # without a latent a conditional model is its decoder; a VAE is nothing
         least = 0 if self.n_conditions else 1

@@ -24,6 +24,8 @@ Array = NDArray[np.floating]
 CHUNK_ELEMENTS = 2**21
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
+# weights of draws vary more than what they predict: so many times the draws
+DENSITY_DRAWS = 4
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
 SMALLEST_PROBABILITY = 2.0**-31
 
@@ -43,10 +45,15 @@ class Learned:
 
     config: ModelConfig
     weights: Array  # (E, P), float32
-    draws: Array  # (S, L), the fixed standard normal draws of inference
+    draws: Array  # (S, L), fixed standard normal draws; predictions take the first
     bound: Array  # (E,), validation bound of the kept weights, encoded units
     kl: Array  # (E, L), nats, mean over the training rows
     moments: Moments | None = None
+
+    @property
+    def n_predictive(self) -> int:
+        """How many draws predictions take; the rest are for densities."""
+        return len(self.draws) // (DENSITY_DRAWS if self.config.ties else 1)
 
     @property
     def best_member(self) -> int:
@@ -173,10 +180,11 @@ def fit(
             if on_epoch is None
             else lambda i, loss: on_epoch(i, float(loss.mean())),
         )
+    n_draws = n_samples * (DENSITY_DRAWS if model_config.ties else 1)
     learned = Learned(
         model_config,
         _numpy(trained.weights),
-        normal_draws(n_samples, model_config.n_components, seed),
+        normal_draws(n_draws, model_config.n_components, seed),
         _numpy(trained.bound),
         np.empty(0),
         _moments(trained.optimizer) if keep_moments else None,
@@ -248,6 +256,7 @@ class Engine:
             self.model,
             _tensor(learned.weights, self.like),
             _tensor(learned.draws, self.like),
+            learned.n_predictive,
         )
         self.n_members = learned.config.n_estimators
 
@@ -325,6 +334,7 @@ class Engine:
                 ]
             ),
             Encoded.of(placeholder, c),
+            self.learned.n_predictive,
             row_axis=1,
         )
         return stacked[0], stacked[1], stacked[2]

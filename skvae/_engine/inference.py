@@ -1,7 +1,8 @@
 """Gradient-free questions to trained members about one chunk of rows.
 
 Draws of z come from a fixed set ``draws`` (S, L) of standard normals, the same for
-every row, so an answer depends on its row alone. The members form an equal mixture.
+every row, so an answer depends on its row alone; predictions take the first
+``n_predictive`` of them. The members form an equal mixture.
 """
 
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor
 
+from skvae._engine import likelihoods
 from skvae._engine.distributions import Gaussian
-from skvae._engine.likelihoods import GaussianMixtureHead, Mixture
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
+from skvae._engine.proposals import Choice, LogDensity, Mixture, Proposal, laplace
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,13 @@ class Importance:
 class Inference:
     """A model with its weights; each method answers for one batch of rows."""
 
-    def __init__(self, model: LatentModel, weights: Tensor, draws: Tensor) -> None:
+    def __init__(
+        self, model: LatentModel, weights: Tensor, draws: Tensor, n_predictive: int
+    ) -> None:
         self.model = model
         self.w: Views = model.layout.views(weights)
         self.draws = draws[None, :, None, :]  # (1, S, 1, L)
+        self.predictive_draws = self.draws[:, :n_predictive]
         self.n_members = weights.shape[0]
 
     def posterior(self, batch: Batch) -> Gaussian:
@@ -45,7 +50,9 @@ class Inference:
 
     def prior(self, batch: Batch) -> Gaussian:
         """p(z | c), one row per row of ``batch``: (E, N, L)."""
-        features = self.model.features(self.w, batch)
+        return self._prior(batch, self.model.features(self.w, batch))
+
+    def _prior(self, batch: Batch, features: list[Tensor]) -> Gaussian:
         prior = self.model.prior(self.w, features)
         shape = (*batch.weight.shape, prior.mean.shape[-1])
         return Gaussian(prior.mean.expand(shape), prior.log_var.expand(shape))
@@ -55,37 +62,47 @@ class Inference:
         return self.posterior(batch).kl(self.prior(batch))
 
     def importance(self, batch: Batch) -> Importance:
-        """Draw from the posterior, and weigh the draws. Burda et al. (2016), sec. 3.
+        """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3."""
+        features = self.model.features(self.w, batch)
+        posterior = self.model.posterior(self.w, batch, features)
+        prior = self._prior(batch, features)
+
+        def joint(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            outputs = self.model.decode(self.w, z, features)
+            cells = self.model.log_prob_cells(outputs, batch)
+            return outputs, cells, cells.sum(-1) + prior.log_prob(z)
+
+        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
+        z = proposal.at(self.draws)
+        outputs, cells, log_joint = joint(z)
+        return Importance(log_joint - proposal.log_prob(z), outputs, cells)
+
+    def _proposal(
+        self,
+        log_joint: LogDensity,
+        posterior: Gaussian,
+        prior: Gaussian,
+        batch: Batch,
+    ) -> Proposal:
+        """Choose where to draw from: near the posterior, and never only there.
 
         The encoder may be too sure of itself: of holes in a row that it never saw, or
         of new rows where PriorNet is near anyway. Rows with missing cells or a
-        condition take half of the draws from the prior, and are weighed by the mixture
-        of both: a defensive proposal. Hesterberg (1995), Weighted average importance
-        sampling and defensive mixture distributions.
+        condition take part of the draws from the prior. Where z ties several columns
+        given a condition, the posterior is narrow and its dimensions depend on each
+        other, which the encoder's does not: most draws come from a Laplace
+        approximation, whose weights vary ten times less (benchmarks/README.md).
         """
-        features = self.model.features(self.w, batch)
-        posterior = self.model.posterior(self.w, batch, features)
-        prior = self.model.prior(self.w, features)
-        defensive = (batch.x_observed < 1).any(-1).unsqueeze(1)  # (E, 1, N)
-        if self.model.condition is not None:
-            defensive = torch.ones_like(defensive)
-        # halves of a Sobol sequence are even; its odd points are not
         n_draws = self.draws.shape[1]
-        half = torch.arange(n_draws, device=self.draws.device) >= (n_draws + 1) // 2
-        from_prior = defensive & half.view(1, -1, 1)  # (E, S, N)
-        z = torch.where(
-            from_prior.unsqueeze(-1), prior.at(self.draws), posterior.at(self.draws)
-        )
-        log_prior, log_posterior = prior.log_prob(z), posterior.log_prob(z)
-        share = half.double().mean()  # of the draws that such rows take from the prior
-        log_mixture = torch.logaddexp(
-            log_prior + share.log(), log_posterior + (1 - share).log()
-        )
-        log_proposal = torch.where(defensive, log_mixture, log_posterior)
-        outputs = self.model.decode(self.w, z, features)
-        cells = self.model.log_prob_cells(outputs, batch)
-        log_weights = cells.sum(-1) + log_prior - log_proposal
-        return Importance(log_weights, outputs, cells)
+        if self.model.config.ties:
+            near = laplace(log_joint, prior, posterior)
+            broad: list[tuple[float, Proposal]] = [(0.125, posterior), (0.125, prior)]
+            return Mixture.of(n_draws, [(0.75, near), *broad])
+        half = Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
+        if self.model.condition is not None:
+            return half
+        complete = (batch.x_observed >= 1).all(-1).unsqueeze(1)  # (E, 1, N)
+        return Choice(complete, posterior, half)
 
     def log_prob(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log p(x | c) of the observed cells and its standard error: 2 of (N,).
@@ -163,19 +180,19 @@ class Inference:
         index = member.expand(1, n_draws, n_rows, outputs.shape[-1])
         return self.model.sample_cells(outputs.gather(0, index).squeeze(0), generator)
 
-    def mixture(self, batch: Batch) -> Mixture:
+    def mixture(self, batch: Batch) -> likelihoods.Mixture:
         """p(x | c) at the fixed prior draws: fields (N, E·S, D, K).
 
         Every head must be a Gaussian mixture.
         """
         features = self.model.features(self.w, batch)
-        z = self.prior(batch).at(self.draws)
+        z = self.prior(batch).at(self.predictive_draws)
         outputs = self.model.decode(self.w, z, features).flatten(0, 1)  # (E·S, N, R)
         (head,) = self.model.heads
-        assert isinstance(head.likelihood, GaussianMixtureHead)
+        assert isinstance(head.likelihood, likelihoods.GaussianMixtureHead)
         parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, D, K)
         fields = (parts.log_weight, parts.mean, parts.scale)
-        return Mixture(*(field.transpose(0, 1) for field in fields))
+        return likelihoods.Mixture(*(field.transpose(0, 1) for field in fields))
 
 
 def expand_members(batch: Batch, n_members: int) -> Batch:
