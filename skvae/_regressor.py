@@ -53,8 +53,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Units of the hidden layers of PriorNet, encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
         Activation of the hidden layers.
-    dropout : float, default=0.1
-        Fraction of hidden units dropped in training.
+    dropout : float, default=0.15
+        Fraction of hidden units dropped at the start of training; it falls to 0 along a
+        line [7]_.
     numeric_embedding : {None, "periodic"}, default="periodic"
         Embedding of the features; ``"periodic"`` adds the normal score of each, its
         rank spread as a standard normal would be [6]_, and learned sines and cosines of
@@ -153,13 +154,16 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     .. [4] Lakshminarayanan, Pritzel, Blundell (2017), sec. 2.4. arXiv:1612.01474
     .. [5] Burda, Grosse, Salakhutdinov (2016), eq. 8. arXiv:1509.00519
     .. [6] Gorishniy, Rubachev, Khrulkov, Babenko (2021), sec. 4.4. arXiv:2106.11959
+    .. [7] Rennie, Goel, Thomas (2014), Annealed dropout training of deep networks.
+       doi:10.1109/SLT.2014.7078567
 
     Examples
     --------
     >>> from sklearn.datasets import make_friedman1
     >>> from skvae import CVAERegressor
     >>> X, y = make_friedman1(n_samples=200, random_state=0)
-    >>> model = CVAERegressor(max_iter=30, random_state=0).fit(X[:150], y[:150])
+    >>> model = CVAERegressor(max_iter=30, kl_warmup=0.5, random_state=0)
+    >>> model = model.fit(X[:150], y[:150])
     >>> model.predict(X[150:]).shape
     (50,)
     >>> model.predict_interval(X[150:], coverage=0.9).shape
@@ -173,7 +177,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         n_mixtures: int = 5,
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
-        dropout: float = 0.1,
+        dropout: float = 0.15,
         numeric_embedding: str | None = "periodic",
         n_estimators: int = 4,
         objective: str = "auto",
@@ -423,7 +427,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         >>> from sklearn.datasets import make_friedman1
         >>> from skvae import CVAERegressor
         >>> X, y = make_friedman1(n_samples=300, random_state=0)
-        >>> model = CVAERegressor(max_iter=30, random_state=0).fit(X[:150], y[:150])
+        >>> model = CVAERegressor(max_iter=30, kl_warmup=0.5, random_state=0)
+        >>> model = model.fit(X[:150], y[:150])
         >>> low, high = model.conformalize(X[150:], y[150:]).predict_interval(X).T
         """
         self._check_fitted()

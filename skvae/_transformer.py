@@ -48,7 +48,8 @@ class VAETransformer(LatentVariableEstimator):
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
         Activation of the hidden layers.
     dropout : float, default=0.0
-        Fraction of hidden units dropped in training.
+        Fraction of hidden units dropped at the start of training; it falls to 0 along a
+        line.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the encoder's inputs; ``"periodic"`` adds learned sines and cosines
         of each column [4]_.

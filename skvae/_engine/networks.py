@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda h: h,
 }
 # waves per standard deviation of a column, the slowest and the fastest at the start
-FREQUENCY_SCALES = 0.05, 1.0
+FREQUENCY_SCALES = 0.03, 0.6
 
 
 class Layout:
