@@ -28,7 +28,7 @@ from benchmarks.simulators import SIMULATORS
 
 N_SEEDS = 3
 N_ROWS = 1000
-N_TEST = 5000
+N_TEST = 2000
 
 # -- one fit -------------------------------------------------------------------------
 
