@@ -240,9 +240,10 @@ class LatentVariableEstimator(
                 stacklevel=4,
             )
         elif not config.constant_rate and _still_rising(record):
+            limit = "max_iter" if len(record.loss) == config.max_iter else "max_steps"
             warnings.warn(
-                f"Training stopped at max_iter={config.max_iter} while the bound was "
-                "still rising. Raise max_iter.",
+                f"Training stopped at {limit}={getattr(config, limit)} while the bound "
+                f"was still rising. Raise {limit}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -82,6 +82,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=240
         Epochs at most.
+    max_steps : int, default=8192
+        Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
     learning_rate_init : float, default=3e-3
@@ -103,7 +105,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         ``"auto"`` takes the rounding error of each output, so that rounded targets
         cannot drive the likelihood to infinity.
     n_samples : int, default=128
-        Fixed draws of z for predictions; likelihoods of several outputs take four
+        Fixed draws of z for predictions; likelihoods of several outputs take eight
         times as many. Powers of two are the most even.
     warm_start : bool, default=False
         Begin ``fit`` at the weights of the earlier one, keeping its scaling.
@@ -187,6 +189,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 240,
+        max_steps: int = 8192,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
@@ -215,6 +218,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self.kl_schedule = kl_schedule
         self.free_bits = free_bits
         self.max_iter = max_iter
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha

@@ -71,6 +71,8 @@ class VAETransformer(LatentVariableEstimator):
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=160
         Epochs at most.
+    max_steps : int, default=8192
+        Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
     learning_rate_init : float, default=3e-3
@@ -171,6 +173,7 @@ class VAETransformer(LatentVariableEstimator):
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,
+        max_steps: int = 8192,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
@@ -199,6 +202,7 @@ class VAETransformer(LatentVariableEstimator):
         self.kl_schedule = kl_schedule
         self.free_bits = free_bits
         self.max_iter = max_iter
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate_init = learning_rate_init
         self.alpha = alpha

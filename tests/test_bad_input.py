@@ -78,6 +78,7 @@ NUMBERS = {
     "n_estimators": (["2", 2.0, None, True], [0, -1], ["integer"]),
     "n_draws": ([2.5, None], [0, -1], ["integer"]),
     "max_iter": (["9", 9.0, None], [0, -1], ["integer"]),
+    "max_steps": (["9", 9.0, None], [0, -1], ["integer"]),
     "n_iter_no_change": (["9", 9.5, None], [0, -1], ["integer"]),
     "n_samples": (["9", 9.5, None], [0, -1], ["integer"]),
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
@@ -849,6 +850,9 @@ def test_too_few_epochs_are_named(Estimator):
     with pytest.warns(ConvergenceWarning, match=says("max_iter=10", "Raise max_iter")):
         short = fit(Estimator, X, y, {"max_iter": 10})
     assert short.n_iter_ == 10
+    settings = {"max_iter": 160, "max_steps": 10, "batch_size": len(X)}
+    with pytest.warns(ConvergenceWarning, match=says("max_steps=10", "Raise max_st")):
+        assert fit(Estimator, X, y, settings).n_iter_ == 10
     more = fit(Estimator, X, y, {"max_iter": 160})
     # the trait: there was much to gain
     assert max(more.validation_scores_) > max(short.validation_scores_) + 0.5

@@ -38,8 +38,10 @@ ALL = [*NUMERIC, head("bernoulli")]
 
 def scipy_log_pdf(parts, x):
     """Log density of a mixture of normals, component by component."""
-    log_pdf = stats.norm.logpdf(x[..., None], parts.mean.numpy(), parts.scale.numpy())
-    return np.logaddexp.reduce(parts.log_weight.numpy() + log_pdf, axis=-1)
+    log_pdf = stats.norm.logpdf(
+        x[..., None, :], parts.mean.numpy(), parts.scale.numpy()
+    )
+    return np.logaddexp.reduce(parts.log_weight.numpy() + log_pdf, axis=-2)
 
 
 # -- densities -------------------------------------------------------------------
@@ -47,7 +49,7 @@ def scipy_log_pdf(parts, x):
 
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_the_log_density_of_a_numeric_cell_is_scipys(likelihood):
-    raw, x = 3 * normal(50, 3, likelihood.n_params), 3 * normal(50, 3, seed=1)
+    raw, x = 3 * normal(50, likelihood.n_outputs), 3 * normal(50, 3, seed=1)
     expected = scipy_log_pdf(likelihood.mixture(raw), x.numpy())
     log_prob = likelihood.log_prob(raw, x)
     np.testing.assert_allclose(log_prob.numpy(), expected, rtol=1e-10, atol=1e-10)
@@ -55,40 +57,42 @@ def test_the_log_density_of_a_numeric_cell_is_scipys(likelihood):
 
 def test_one_gaussian_takes_its_mean_from_the_decoder_as_it_is():
     likelihood = head("gaussian")
-    raw = normal(5, 3, 2)
-    assert torch.equal(likelihood.mixture(raw).mean, raw[..., :1])
-    assert torch.equal(likelihood.mean(raw), raw[..., 0])
+    raw = normal(5, 6)
+    assert torch.equal(likelihood.mixture(raw).mean, raw[:, None, :3])
+    assert torch.equal(likelihood.mean(raw), raw[:, :3])
 
 
 def test_the_log_mass_of_a_binary_cell_is_scipys():
     logit, x = 2 * normal(50, 3), (normal(50, 3, seed=1) > 0).double()
-    log_prob = head("bernoulli").log_prob(logit.unsqueeze(-1), x)
+    log_prob = head("bernoulli").log_prob(logit, x)
     expected = stats.bernoulli.logpmf(x.numpy(), expit(logit.numpy()))
     np.testing.assert_allclose(log_prob.numpy(), expected, rtol=1e-9)
 
 
 def test_binary_log_odds_far_out_stay_finite():
-    logit = torch.tensor([800.0, -800.0]).double().view(1, 2, 1)
-    wrong = head("bernoulli").log_prob(logit, torch.tensor([[0.0, 1.0]]))
+    logit = torch.tensor([[800.0, -800.0]]).double()
+    wrong = head("bernoulli", floors=FLOORS[:2]).log_prob(
+        logit, torch.tensor([[0.0, 1.0]])
+    )
     torch.testing.assert_close(wrong, torch.tensor([[-800.0, -800.0]]).double())
 
 
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_the_density_of_a_numeric_cell_integrates_to_one(likelihood):
     """The trapezoid rule is exact far beyond 1e-6 for normals wider than two steps."""
-    raw = normal(6, 3, likelihood.n_params)
-    raw[..., -likelihood.n_mixtures :] = 0.5  # no component thinner than the grid
+    raw = normal(6, likelihood.n_outputs)
+    raw[..., -3 * likelihood.n_mixtures :] = 0.5  # no component thinner than the grid
     parts = likelihood.mixture(raw)
     grid = torch.linspace(-40, 40, 8001, dtype=torch.float64)
     assert parts.scale.min() > 2 * (grid[1] - grid[0])
     x = grid.view(-1, 1, 1).expand(-1, 6, 3)
-    density = likelihood.log_prob(raw.expand(8001, -1, -1, -1), x).exp()
+    density = likelihood.log_prob(raw.expand(8001, -1, -1), x).exp()
     mass = torch.trapezoid(density, grid, dim=0)
     torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=1e-6)
 
 
 def test_the_masses_of_a_binary_cell_sum_to_one():
-    raw = 5 * normal(20, 3, 1)
+    raw = 5 * normal(20, 3)
     both = [head("bernoulli").log_prob(raw, torch.full((20, 3), v)) for v in (0.0, 1.0)]
     total = torch.stack(both).exp().sum(0)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=1e-12, atol=0)
@@ -96,30 +100,30 @@ def test_the_masses_of_a_binary_cell_sum_to_one():
 
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_mixture_weights_sum_to_one(likelihood):
-    weight = likelihood.mixture(4 * normal(9, 3, likelihood.n_params)).log_weight.exp()
-    torch.testing.assert_close(weight.sum(-1), torch.ones(9, 3).double())
+    weight = likelihood.mixture(4 * normal(9, likelihood.n_outputs)).log_weight.exp()
+    torch.testing.assert_close(weight.sum(-2), torch.ones(9, 3).double())
 
 
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_no_scale_falls_below_its_columns_floor(likelihood):
     """A decoder that asks for a scale of 0 gets the floor itself; others get more."""
-    raw = normal(9, 3, likelihood.n_params)
-    raw[..., -likelihood.n_mixtures :] = -1000.0
+    raw = normal(9, likelihood.n_outputs)
+    raw[..., -3 * likelihood.n_mixtures :] = -1000.0
     scale = likelihood.mixture(raw).scale
-    floor = torch.tensor(FLOORS, dtype=torch.float64).unsqueeze(-1).expand_as(scale)
+    floor = torch.tensor(FLOORS, dtype=torch.float64).expand_as(scale)
     torch.testing.assert_close(scale, floor, rtol=1e-12, atol=0)
-    raw[..., -likelihood.n_mixtures :] = -2.0
+    raw[..., -3 * likelihood.n_mixtures :] = -2.0
     assert (likelihood.mixture(raw).scale > floor).all()
 
 
 def test_a_new_decoder_starts_at_the_scale_of_the_standardised_column():
-    scale = head("gaussian").mixture(torch.zeros(3, 2).double()).scale.squeeze(-1)
+    scale = head("gaussian").mixture(torch.zeros(6).double()).scale[0]
     torch.testing.assert_close(scale, 1.0 + torch.tensor(FLOORS, dtype=torch.float64))
 
 
 def test_components_of_a_new_mixture_start_apart():
-    means = head("mixture", 4).mixture(torch.zeros(3, 12).double()).mean
-    assert (means.diff(dim=-1) > 0.1).all()
+    means = head("mixture", 4).mixture(torch.zeros(36).double()).mean
+    assert (means.diff(dim=-2) > 0.1).all()
 
 
 # -- draws -----------------------------------------------------------------------
@@ -128,8 +132,8 @@ def test_components_of_a_new_mixture_start_apart():
 @pytest.mark.parametrize("likelihood", ALL)
 def test_draws_have_the_mean_that_the_likelihood_states(likelihood):
     """Bound: 5 standard errors of the mean of 20 000 draws, for each of 12 cells."""
-    raw = normal(4, 3, likelihood.n_params)
-    draws = likelihood.sample(raw.expand(20_000, -1, -1, -1), generator())
+    raw = normal(4, likelihood.n_outputs)
+    draws = likelihood.sample(raw.expand(20_000, -1, -1), generator())
     error = (draws.mean(0) - likelihood.mean(raw)).abs()
     assert (error < 5 * draws.std(0) / math.sqrt(20_000)).all()
 
@@ -137,24 +141,24 @@ def test_draws_have_the_mean_that_the_likelihood_states(likelihood):
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_draws_follow_the_density(likelihood):
     """The cdf of the mixture maps draws to uniforms: Kolmogorov-Smirnov, p > 1e-4."""
-    raw = 2 * normal(3, likelihood.n_params)
-    draws = likelihood.sample(raw.expand(5000, -1, -1), generator()).numpy()
+    raw = 2 * normal(likelihood.n_outputs)
+    draws = likelihood.sample(raw.expand(5000, -1), generator()).numpy()
     parts = likelihood.mixture(raw)
     weight = parts.log_weight.exp().numpy()
     for d in range(3):
-        cdf = stats.norm.cdf(draws[:, d, None], parts.mean[d], parts.scale[d])
-        uniform = (weight[d] * cdf).sum(axis=-1)
+        cdf = stats.norm.cdf(draws[:, d, None], parts.mean[:, d], parts.scale[:, d])
+        uniform = (weight[:, d] * cdf).sum(axis=-1)
         assert stats.kstest(uniform, "uniform").pvalue > 1e-4
 
 
 def test_draws_of_a_binary_cell_are_zeros_and_ones():
-    draws = head("bernoulli").sample(normal(50, 3, 1), generator())
+    draws = head("bernoulli").sample(normal(50, 3), generator())
     assert set(draws.unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("likelihood", ALL)
 def test_draws_are_fixed_by_their_generator(likelihood):
-    raw = normal(50, 3, likelihood.n_params)
+    raw = normal(50, likelihood.n_outputs)
     first, again, other = (likelihood.sample(raw, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -165,7 +169,7 @@ def test_draws_are_fixed_by_their_generator(likelihood):
 
 @pytest.mark.parametrize("likelihood", ALL)
 def test_gradients_are_those_of_finite_differences(likelihood):
-    raw = normal(2, 3, likelihood.n_params).requires_grad_()
+    raw = normal(2, likelihood.n_outputs).requires_grad_()
     x = (normal(2, 3, seed=1) > 0).double()
     assert torch.autograd.gradcheck(lambda r: likelihood.log_prob(r, x), raw)
 

@@ -368,6 +368,18 @@ def test_early_stopping_ends_a_fit_that_has_learned_all_there_is():
     assert np.isfinite(learned.weights).all()
 
 
+def test_max_steps_ends_training_and_its_schedules_end_with_it():
+    """90 rows in batches of 16: 5 steps an epoch; 17 steps are 3 whole epochs."""
+    settings = {"batch_size": 16, "validation_fraction": 0.1, "dropout": 0.1}
+    learned, record = fit(table(100), max_iter=30, max_steps=17, **settings)
+    assert len(record.loss) == 3
+    assert not record.stopped_early
+    same, _ = fit(table(100), max_iter=3, **settings)
+    np.testing.assert_array_equal(learned.weights, same.weights)
+    _, one = fit(table(100), max_iter=30, max_steps=1, **settings)
+    assert len(one.loss) == 1
+
+
 def test_patience_outlasts_max_iter_without_a_stop():
     _, record = fit(max_iter=8, n_iter_no_change=8)
     assert len(record.bound) == 8

@@ -69,8 +69,8 @@ def linear_gaussian(draws, tilt=0.0, widen=1.0, shift=0.0):
     weights = torch.zeros(1, sum(model.layout.sizes), dtype=torch.float64)
     # outputs of the decoder: mean and raw scale of each column
     raw_scale = math.log(math.expm1(SCALE - FLOOR)) - UNIT_SOFTPLUS
-    matrix, bias = np.zeros((L, D, 2)), np.full((D, 2), raw_scale)
-    matrix[:, :, 0], bias[:, 0] = W.T, B + shift
+    matrix, bias = np.zeros((L, 2, D)), np.full((2, D), raw_scale)
+    matrix[:, 0], bias[0] = W.T, B + shift
     write_affine(model, weights, model.decoder, matrix.reshape(L, -1), bias.ravel())
     # inputs of the encoder: values and missing indicators; outputs: mean, raw log var
     gain = W / SCALE**2 / PRECISION  # (D, L)

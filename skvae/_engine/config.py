@@ -120,6 +120,7 @@ class TrainConfig:
     kl_schedule: str = "linear"
     free_bits: float = 0.0
     max_iter: int = 160
+    max_steps: int = 8192
     batch_size: int | str = "auto"
     learning_rate_init: float = 3e-3
     alpha: float = 1e-4
@@ -136,6 +137,7 @@ class TrainConfig:
         check_flag("early_stopping", self.early_stopping)
         check_number("n_draws", self.n_draws, integer=True, low=1)
         check_number("max_iter", self.max_iter, integer=True, low=1)
+        check_number("max_steps", self.max_steps, integer=True, low=1)
         check_number("n_iter_no_change", self.n_iter_no_change, integer=True, low=1)
         check_number("beta", self.beta, low=0)
         check_number("kl_warmup", self.kl_warmup, low=0, high=1)

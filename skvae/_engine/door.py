@@ -20,12 +20,14 @@ from skvae._engine.model import Batch, LatentModel
 
 Array = NDArray[np.floating]
 
-# elements of the largest array of a chunk: 2**21 float64 are 16 MB
-CHUNK_ELEMENTS = 2**21
+# elements of the largest array of a chunk: 2**19 float64, 4 MB, are used again from the
+# heap; larger ones are mapped anew by the operating system each time (twice the time)
+CHUNK_ELEMENTS = 2**19
+GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
 # weights of draws vary more than what they predict: so many times the draws
-DENSITY_DRAWS = 4
+DENSITY_DRAWS = 8
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
 SMALLEST_PROBABILITY = 2.0**-31
 
@@ -251,44 +253,51 @@ class Engine:
         dtype = torch.float32 if where.type == "mps" else torch.float64
         self.learned = learned
         self.like = torch.empty(0, device=where, dtype=dtype)
+        on_cpu = where.type == "cpu"
+        self.max_elements = CHUNK_ELEMENTS if on_cpu else GPU_CHUNK_ELEMENTS
         self.model = LatentModel(learned.config, where, dtype)
         self.inference = Inference(
             self.model,
             _tensor(learned.weights, self.like),
             _tensor(learned.draws, self.like),
             learned.n_predictive,
+            self.max_elements,
         )
         self.n_members = learned.config.n_estimators
 
     def mean_kl(self, data: Encoded) -> Array:
         """Weighted mean over rows of the KL in each dimension: (E, L)."""
-        kl = self._map(lambda batch: self.inference.kl(batch), data, 1, row_axis=1)
+        kl = self._map(lambda batch: self.inference.kl(batch), data, row_axis=1)
         return np.average(kl, axis=1, weights=data.weight)
 
     def posterior_mean(self, data: Encoded) -> Array:
         """Posterior means of the best member: (N, L)."""
         best = self.learned.best_member
-        return self._map(lambda b: self.inference.posterior(b).mean[best], data, 1)
+        return self._map(lambda b: self.inference.posterior(b).mean[best], data)
 
     def prior_mean(self, data: Encoded) -> Array:
         """Prior means of the best member: (N, L)."""
         best = self.learned.best_member
-        return self._map(lambda b: self.inference.prior(b).mean[best], data, 1)
+        return self._map(lambda b: self.inference.prior(b).mean[best], data)
 
     def log_prob(self, data: Encoded) -> tuple[Array, Array]:
         """Return log p(x | c) of observed cells (encoded units) and its error."""
         both = self._map(
-            lambda batch: torch.stack(self.inference.log_prob(batch), dim=1), data
+            lambda batch: torch.stack(self.inference.log_prob(batch), dim=1),
+            data,
+            self._n_kept(1),
         )
         return both[:, 0], both[:, 1]
 
     def log_prob_cells(self, data: Encoded) -> Array:
         """Return the expected log p of each cell: (N, D), 0 where missing."""
-        return self._map(self.inference.log_prob_cells, data)
+        columns = self.learned.config.n_columns
+        return self._map(self.inference.log_prob_cells, data, self._n_kept(columns))
 
     def conditional_mean(self, data: Encoded) -> Array:
         """E[x | observed cells], every cell: (N, D)."""
-        return self._map(self.inference.conditional_mean, data)
+        columns = self.learned.config.n_columns
+        return self._map(self.inference.conditional_mean, data, self._n_kept(columns))
 
     def conditional_draws(self, data: Encoded, n_draws: int, seed: int) -> Array:
         """Draws of every cell given the observed ones: (M, N, D)."""
@@ -296,6 +305,7 @@ class Engine:
         return self._map(
             lambda b: self.inference.conditional_draws(b, n_draws, generator),
             data,
+            self._n_kept(self.model.n_outputs),
             row_axis=1,
         )
 
@@ -307,7 +317,7 @@ class Engine:
         best = self.learned.best_member
         parts = [
             self.inference.decode_mean(latents[rows], batch, best).cpu()
-            for rows, batch in self._chunks(data, 1)
+            for rows, batch in self._chunks(data)
         ]
         return torch.cat(parts).numpy()
 
@@ -318,7 +328,7 @@ class Engine:
         return self._map(
             lambda batch: self.inference.sample(batch, n_draws, generator),
             Encoded.of(placeholder, c),
-            n_draws,
+            n_draws * self.model.decoder_width,
             row_axis=1,
         )
 
@@ -334,23 +344,30 @@ class Engine:
                 ]
             ),
             Encoded.of(placeholder, c),
-            self.learned.n_predictive,
+            self.learned.n_predictive * self.model.decoder_width,
             row_axis=1,
         )
-        return stacked[0], stacked[1], stacked[2]
+        fields = np.swapaxes(stacked, -1, -2)
+        return fields[0], fields[1], fields[2]
+
+    def _n_kept(self, values: int) -> int:
+        """Elements a row of importance draws that keep so many values each."""
+        return len(self.learned.draws) * max(values, self.learned.config.n_components)
 
     def _generator(self, seed: int) -> Generator:
         generator = Generator(self.like.device)
         generator.manual_seed(seed)
         return generator
 
-    def _chunks(self, data: Encoded, n_draws: int) -> Iterator[tuple[slice, Batch]]:
-        """Row slices whose activations stay within the memory of a chunk."""
-        config = self.learned.config
-        outputs = sum(head.n_outputs for head in self.model.heads)
-        width = n_draws * max(*config.hidden_layer_sizes, outputs, 1)
-        widest = max(width, self.model.input_width)
-        size = max(1, CHUNK_ELEMENTS // (self.n_members * widest))
+    def _chunks(
+        self, data: Encoded, elements: int = 1
+    ) -> Iterator[tuple[slice, Batch]]:
+        """Row slices whose activations stay within the memory of a chunk.
+
+        ``elements`` a row are kept at once; never less than one draw and its network.
+        """
+        widest = max(elements, self.model.decoder_width, self.model.input_width)
+        size = max(1, self.max_elements // (self.n_members * widest))
         for begin in range(0, len(data), size):
             rows = slice(begin, begin + size)
             x, x_observed = _split_missing(data.x[rows], self.like)
@@ -365,10 +382,9 @@ class Engine:
         self,
         question: Callable[[Batch], Tensor],
         data: Encoded,
-        n_draws: int | None = None,
+        elements: int = 1,
         row_axis: int = 0,
     ) -> Array:
         """Answers of all chunks, joined along the axis of the rows."""
-        draws = len(self.learned.draws) if n_draws is None else n_draws
-        parts = [question(batch).cpu() for _, batch in self._chunks(data, draws)]
+        parts = [question(batch).cpu() for _, batch in self._chunks(data, elements)]
         return torch.cat(parts, dim=row_axis).numpy()

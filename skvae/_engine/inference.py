@@ -5,6 +5,7 @@ every row, so an answer depends on its row alone; predictions take the first
 ``n_predictive`` of them. The members form an equal mixture.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,27 +18,41 @@ from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
 from skvae._engine.proposals import Choice, LogDensity, Mixture, Proposal, laplace
 
+# raw outputs of the heads (E, S, N, R) and log p(x | z, c) of the cells (E, S, N, D),
+# 0 where missing, to what a question needs of them (E, S, N, K)
+Reader = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class Importance:
-    """Posterior draws of some rows and what they weigh; fields (E, S, N, ...)."""
+    """Posterior draws of some rows: what they weigh and what was read from them."""
 
     log_weights: Tensor  # (E, S, N)
-    outputs: Tensor  # (E, S, N, R), raw outputs of the heads
-    cells: Tensor  # (E, S, N, D), log p(x | z, c), 0 where missing
+    values: Tensor  # (E, S, N, K)
 
     def flat_weights(self) -> Tensor:
         """Self-normalised weights over members and draws: (E·S, N)."""
         return self.log_weights.flatten(0, 1).softmax(0)
+
+    def mean(self) -> Tensor:
+        """Self-normalised average of the values over members and draws: (N, K)."""
+        weights = self.flat_weights().unsqueeze(-1)  # (E·S, N, 1)
+        return (weights * self.values.flatten(0, 1)).sum(0)
 
 
 class Inference:
     """A model with its weights; each method answers for one batch of rows."""
 
     def __init__(
-        self, model: LatentModel, weights: Tensor, draws: Tensor, n_predictive: int
+        self,
+        model: LatentModel,
+        weights: Tensor,
+        draws: Tensor,
+        n_predictive: int,
+        max_elements: int,
     ) -> None:
         self.model = model
+        self.max_elements = max_elements  # of an array inside the decoder
         self.w: Views = model.layout.views(weights)
         self.draws = draws[None, :, None, :]  # (1, S, 1, L)
         self.predictive_draws = self.draws[:, :n_predictive]
@@ -61,8 +76,12 @@ class Inference:
         """KL(q || p) in each dimension, in nats: (E, N, L)."""
         return self.posterior(batch).kl(self.prior(batch))
 
-    def importance(self, batch: Batch) -> Importance:
-        """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3."""
+    def importance(self, batch: Batch, read: Reader) -> Importance:
+        """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3.
+
+        Few draws at a time go through the decoder, whose outputs are wide, and only
+        what ``read`` takes of them is kept.
+        """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
         prior = self._prior(batch, features)
@@ -74,8 +93,14 @@ class Inference:
 
         proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
         z = proposal.at(self.draws)
-        outputs, cells, log_joint = joint(z)
-        return Importance(log_joint - proposal.log_prob(z), outputs, cells)
+        row = self.model.decoder_width * self.n_members * z.shape[2]
+        log_joint, values = [], []
+        for part in z.split(max(1, self.max_elements // row), dim=1):
+            outputs, cells, log_p = joint(part)
+            log_joint.append(log_p)
+            values.append(read(outputs, cells))
+        log_weights = torch.cat(log_joint, dim=1) - proposal.log_prob(z)
+        return Importance(log_weights, torch.cat(values, dim=1))
 
     def _proposal(
         self,
@@ -110,7 +135,8 @@ class Inference:
         The error is that of independent draws (delta method); the fixed set of draws
         is more even than that, so it errs on the large side.
         """
-        log_weights = self.importance(batch).log_weights  # (E, S, N)
+        nothing = self.importance(batch, lambda outputs, _: outputs[..., :0])
+        log_weights = nothing.log_weights  # (E, S, N)
         n_draws = log_weights.shape[1]
         log_prob = log_mean_exp(log_weights.flatten(0, 1), 0)
         relative = (log_weights - log_prob).exp()  # mean 1 over (E, S)
@@ -121,9 +147,7 @@ class Inference:
 
     def log_prob_cells(self, batch: Batch) -> Tensor:
         """E[log p(x_d | z, c)] under p(z | x, c): (N, D), 0 where missing."""
-        importance = self.importance(batch)
-        weights = importance.flat_weights().unsqueeze(-1)  # (E·S, N, 1)
-        return (weights * importance.cells.flatten(0, 1)).sum(0)
+        return self.importance(batch, lambda _, cells: cells).mean()
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """E[x | observed cells], all cells: (N, D).
@@ -131,10 +155,7 @@ class Inference:
         The self-normalised average of decoder means, not of draws. Mattei & Frellsen
         (2019), eq. 12.
         """
-        importance = self.importance(batch)
-        weights = importance.flat_weights().unsqueeze(-1)  # (E·S, N, 1)
-        means = self.model.mean_cells(importance.outputs).flatten(0, 1)
-        return (weights * means).sum(0)
+        return self.importance(batch, lambda o, _: self.model.mean_cells(o)).mean()
 
     def conditional_draws(
         self, batch: Batch, n_draws: int, generator: Generator
@@ -144,10 +165,10 @@ class Inference:
         Sampling-importance-resampling of z, then p(x | z). Mattei & Frellsen (2019),
         sec. 4.2.
         """
-        importance = self.importance(batch)
+        importance = self.importance(batch, lambda outputs, _: outputs)
         weights = importance.flat_weights().T.contiguous()  # (N, E·S)
         pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
-        outputs = importance.outputs.flatten(0, 1)  # (E·S, N, R)
+        outputs = importance.values.flatten(0, 1)  # (E·S, N, R)
         rows = torch.arange(outputs.shape[1], device=outputs.device)
         picked = outputs[pick.T, rows]  # (M, N, R)
         return self.model.sample_cells(picked, generator)
@@ -181,7 +202,7 @@ class Inference:
         return self.model.sample_cells(outputs.gather(0, index).squeeze(0), generator)
 
     def mixture(self, batch: Batch) -> likelihoods.Mixture:
-        """p(x | c) at the fixed prior draws: fields (N, E·S, D, K).
+        """p(x | c) at the fixed prior draws: fields (N, E·S, K, D).
 
         Every head must be a Gaussian mixture.
         """
@@ -190,7 +211,7 @@ class Inference:
         outputs = self.model.decode(self.w, z, features).flatten(0, 1)  # (E·S, N, R)
         (head,) = self.model.heads
         assert isinstance(head.likelihood, likelihoods.GaussianMixtureHead)
-        parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, D, K)
+        parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, K, D)
         fields = (parts.log_weight, parts.mean, parts.scale)
         return likelihoods.Mixture(*(field.transpose(0, 1) for field in fields))
 

@@ -45,12 +45,11 @@ class Head:
         self.likelihood = likelihoods.build(config, device, dtype)
         self.columns = torch.tensor(config.columns, device=device)
         self.start = start
-        self.n_outputs = len(config.columns) * self.likelihood.n_params
+        self.n_outputs = self.likelihood.n_outputs
 
     def raw(self, outputs: Tensor) -> Tensor:
-        """Cut the part of this head from (..., R): (..., d, n_params)."""
-        part = outputs[..., self.start : self.start + self.n_outputs]
-        return part.unflatten(-1, (len(self.columns), -1))
+        """Cut the part of this head from (..., R): (..., n_outputs)."""
+        return outputs[..., self.start : self.start + self.n_outputs]
 
 
 class Condition:
@@ -87,10 +86,10 @@ class LatentModel:
         self.config = config
         self.layout = layout = Layout()
         self.heads: list[Head] = []
-        n_outputs = 0
+        self.n_outputs = 0
         for head_config in config.heads:
-            self.heads.append(Head(head_config, n_outputs, device, dtype))
-            n_outputs += self.heads[-1].n_outputs
+            self.heads.append(Head(head_config, self.n_outputs, device, dtype))
+            self.n_outputs += self.heads[-1].n_outputs
         order = torch.cat([head.columns for head in self.heads])
         # None: the heads, side by side, are already in the order of the columns
         in_order = bool((order == torch.arange(len(order), device=device)).all())
@@ -120,13 +119,20 @@ class LatentModel:
             layout, encoder_inputs, latent_hidden, 2 * n_latent, activation, 0.1, zeros
         )
         decoder_inputs = [n_latent, *widths]
-        self.decoder = MLP(layout, decoder_inputs, hidden, n_outputs, activation, 0.1)
+        self.decoder = MLP(
+            layout, decoder_inputs, hidden, self.n_outputs, activation, 0.1
+        )
 
     @property
     def input_width(self) -> int:
         """Elements a row that turning a table into network input takes."""
         condition = self.condition.working_width if self.condition else 0
         return max(self.inputs.working_width, condition)
+
+    @property
+    def decoder_width(self) -> int:
+        """Elements a row and draw of the largest array of the decoder."""
+        return self.decoder.width
 
     def features(
         self, w: Views, batch: Batch, noise: Noise | None = None

@@ -239,6 +239,7 @@ class MLP:
     ) -> None:
         self.n_out = n_out
         n_hidden = sum(hidden[:1])
+        self.width = max(n_hidden + n_out, *hidden, 1)  # of the largest array, a row
         gains = [1.0] * n_hidden + [gain] * n_out
         zeros = zero_inputs or [None] * len(n_inputs)
         self.first = [

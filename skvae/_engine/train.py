@@ -113,6 +113,11 @@ def auto_batch_size(batch_size: int | str, n_rows: int) -> int:
     return min(batch_size, n_rows)
 
 
+def planned_epochs(config: TrainConfig, n_batches: int) -> int:
+    """Epochs that a fit takes unless it stops early: ``max_steps`` may end it first."""
+    return min(config.max_iter, max(1, config.max_steps // n_batches))
+
+
 class Step:
     """One optimisation step of all members; touches only tensors on the device."""
 
@@ -231,6 +236,7 @@ class Monitor:
         weights: Tensor,
         generator: Generator,
         select: bool,
+        n_epochs: int,
     ) -> None:
         self.model, self.config, self.select = model, config, select
         self.n_columns = model.config.n_columns
@@ -249,9 +255,7 @@ class Monitor:
         self.best_epoch = torch.full_like(self.start, -1.0)
         self.rise_epoch = torch.full_like(self.start, -1.0)
         self.patience_from = (
-            0.0
-            if config.kl_schedule == "constant"
-            else config.kl_warmup * config.max_iter
+            0.0 if config.kl_schedule == "constant" else config.kl_warmup * n_epochs
         )
 
     @torch.no_grad()
@@ -316,9 +320,9 @@ def fit_weights(
     n_members, n_train = split.train.shape
     batch_size = auto_batch_size(config.batch_size, n_train)
     n_batches = n_train // batch_size
-    n_steps = config.max_iter * n_batches
+    n_epochs = planned_epochs(config, n_batches)
     weights = model.layout.initial(n_members, generator) if start is None else start
-    schedule = schedules.build(config, n_steps)
+    schedule = schedules.build(config, n_epochs * n_batches)
     step = Step(
         model, rows, config, weights, schedule, batch_size, generator, optimizer
     )
@@ -326,11 +330,18 @@ def fit_weights(
     monitored = (split.valid if has_valid else split.train)[:, :MONITORED_ROWS]
     monitored_rows = valid_rows if has_valid else rows
     monitor = Monitor(
-        model, monitored_rows, monitored, config, weights, generator, has_valid
+        model,
+        monitored_rows,
+        monitored,
+        config,
+        weights,
+        generator,
+        has_valid,
+        n_epochs,
     )
     run: Callable[[], None] | None = None
     losses, bounds, kls, stopped = [], [], [], False
-    for epoch in range(config.max_iter):
+    for epoch in range(n_epochs):
         step.start_epoch(shuffle(split.train, n_batches * batch_size, generator))
         if run is None:
             run = runtime.capture(step, step.state(), generator)
