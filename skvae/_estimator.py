@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
@@ -34,11 +34,14 @@ from skvae._engine.config import (
     check_number,
 )
 from skvae._table import codec, reading
+from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable
-from skvae._table.schema import Schema
+from skvae._table.schema import CATEGORICAL, Schema
 
 Array = NDArray[np.floating]
 RandomState = int | np.random.RandomState | None
+
+UNKNOWN = ("warn", "ignore", "error")  # what to do with new categories
 
 COLLAPSED = 0.01  # nats: a latent dimension with less KL carries nothing
 MAX_SEED = np.iinfo(np.int32).max
@@ -52,6 +55,8 @@ class LatentVariableEstimator(
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -65,8 +70,18 @@ class LatentVariableEstimator(
             table = reading.read_frame(X, name)
             validate_data(self, X, reset=reset, skip_check_array=True)
             _check_size(table, min_rows)
+        elif reading.holds_text(X):
+            cells = np.asarray(X, dtype=object)
+            validate_data(
+                self,
+                cells,
+                reset=reset,
+                dtype=None,
+                ensure_all_finite=False,
+                ensure_min_samples=min_rows,
+            )
+            table = reading.read_objects(cells, name)
         else:
-            reading.refuse_text(X, name)
             values = validate_data(
                 self,
                 X,
@@ -83,7 +98,13 @@ class LatentVariableEstimator(
         self, X: object, schema: Schema, name: str = "X"
     ) -> tuple[RawTable, Array]:
         table = self._read_table(X, reset=False, name=name)
-        return table, codec.encode(schema, table, name)
+        return table, codec.encode(schema, table, name, self.handle_unknown)
+
+    def _kinds(self, names: Sequence[Hashable]) -> dict[Hashable, str]:
+        """Kinds that ``categorical_features`` asks for."""
+        check_choice("handle_unknown", self.handle_unknown, UNKNOWN)
+        chosen = chosen_columns(self.categorical_features, names)
+        return dict.fromkeys(chosen, CATEGORICAL)
 
     # -- parameters --------------------------------------------------------------
 
@@ -110,22 +131,37 @@ class LatentVariableEstimator(
         """One likelihood over some columns, with its floors where it has a scale."""
         if name == "bernoulli":
             return HeadConfig(name, columns)
-        floors = self._floors(schema, columns)
-        return HeadConfig(name, columns, floors, n_mixtures if name == "mixture" else 1)
+        if name == "categorical":
+            codes = tuple(schema.columns[i].n_codes for i in columns)
+            return HeadConfig(name, columns, n_codes=codes)
+        return HeadConfig(
+            name,
+            columns,
+            min_scale=self._floors(schema, columns),
+            n_mixtures=n_mixtures if name == "mixture" else 1,
+            shift=tuple(schema.columns[i].shift for i in columns),
+            scale=tuple(schema.columns[i].scale for i in columns),
+        )
 
     def _model_config(
-        self, heads: tuple[HeadConfig, ...], n_columns: int, n_conditions: int
+        self,
+        heads: tuple[HeadConfig, ...],
+        n_codes: tuple[int, ...],
+        condition_codes: tuple[int, ...] = (),
     ) -> ModelConfig:
+        """Configure a model of a table by the codes of its columns, 0 for numbers."""
         return ModelConfig(
-            n_columns=n_columns,
-            n_conditions=n_conditions,
+            n_columns=len(n_codes),
+            n_conditions=len(condition_codes),
             heads=heads,
             n_components=self.n_components,
             hidden_layer_sizes=self._hidden(),
             activation=self.activation,
             numeric_embedding=self.numeric_embedding,
             n_estimators=self.n_estimators,
-            prior="conditional" if n_conditions else "normal",
+            prior="conditional" if condition_codes else "normal",
+            n_codes=n_codes,
+            condition_codes=condition_codes,
         )
 
     def _settled(self) -> dict[str, Any]:
@@ -347,14 +383,6 @@ def read_weights(
             f"it is for {int(keep.sum())}."
         )
     return weight[keep], keep
-
-
-def take_rows(table: RawTable, keep: NDArray[np.bool_]) -> RawTable:
-    """Keep the rows of ``table`` where ``keep`` is True."""
-    if keep.all():
-        return table
-    frame = None if table.frame is None else table.frame[keep]
-    return RawTable(table.values[keep], table.names, table.dtypes, frame)
 
 
 def check_latents(Z: ArrayLike, n_components: int) -> Array:

@@ -17,11 +17,10 @@ from skvae._estimator import (
     check_latents,
     draw_seed,
     read_weights,
-    take_rows,
 )
 from skvae._predictive import MixtureComponents, PredictiveDistribution
 from skvae._table import codec, reading
-from skvae._table.reading import RawTable
+from skvae._table.reading import RawTable, take_rows
 from skvae._table.schema import CONTINUOUS, learn_schema
 
 Array = NDArray[np.floating]
@@ -104,6 +103,12 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Floor of the decoder's standard deviation, in standard deviations of the output.
         ``"auto"`` takes the rounding error of each output, so that rounded targets
         cannot drive the likelihood to infinity.
+    categorical_features : "from_dtype", or array-like, default="from_dtype"
+        Columns whose numbers are categories: names, positions or a mask. Text and
+        pandas categories are categories in any case.
+    handle_unknown : {"warn", "ignore", "error"}, default="warn"
+        Whether a category that ``fit`` has not seen is missing, with or without a
+        warning, or an error.
     n_samples : int, default=128
         Fixed draws of z for predictions; likelihoods of several outputs take eight
         times as many. Powers of two are the most even.
@@ -198,6 +203,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
         min_scale: float | str = "auto",
+        categorical_features: str | ArrayLike = "from_dtype",
+        handle_unknown: str = "warn",
         n_samples: int = 128,
         warm_start: bool = False,
         device: str = "auto",
@@ -227,6 +234,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.min_scale = min_scale
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
         self.n_samples = n_samples
         self.warm_start = warm_start
         self.device = device
@@ -566,7 +575,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         if not proceed:
             self._learn_schemas(table, targets, weight)
         data = _pairs(
-            codec.encode(self.schema_, table),
+            codec.encode(self.schema_, table, "X", self.handle_unknown),
             codec.encode(self.target_schema_, targets, "y"),
             weight,
         )
@@ -602,7 +611,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             targets, weight, density=True, kinds=kinds, name="y"
         )
         scored = self.numeric_embedding is not None
-        self.schema_ = learn_schema(table, weight, density=False, scored=scored)
+        kinds = self._kinds(table.names)
+        self.schema_ = learn_schema(
+            table, weight, density=False, scored=scored, kinds=kinds
+        )
         self._n_features_out = self.n_components
 
     def _pairs(
@@ -618,7 +630,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         check_number("n_mixtures", self.n_mixtures, integer=True, low=1)
         name = "gaussian" if self.n_mixtures == 1 else "mixture"
         head = self._head(name, columns, self.target_schema_, self.n_mixtures)
-        return self._model_config((head,), self.n_outputs_, self.schema_.width)
+        return self._model_config(
+            (head,), self.target_schema_.n_codes, self.schema_.n_codes
+        )
 
     def _settled(self) -> dict[str, Any]:
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""

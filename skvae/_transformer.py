@@ -13,16 +13,42 @@ from skvae._estimator import (
     check_latents,
     draw_seed,
     read_weights,
-    take_rows,
 )
 from skvae._table import codec
 from skvae._table.codec import Rows
-from skvae._table.reading import RawTable
-from skvae._table.schema import BINARY, CONTINUOUS, Schema, learn_schema
+from skvae._table.reading import RawTable, take_rows
+from skvae._table.schema import (
+    BINARY,
+    CATEGORICAL,
+    CONTINUOUS,
+    COUNT,
+    ORDINAL,
+    POSITIVE,
+    Column,
+    Schema,
+    learn_schema,
+)
 
 Array = NDArray[np.floating]
 
-KINDS = {"gaussian": CONTINUOUS, "mixture": CONTINUOUS, "bernoulli": BINARY}
+KINDS = {
+    "gaussian": CONTINUOUS,
+    "gaussian_fixed": CONTINUOUS,
+    "student_t": CONTINUOUS,
+    "mixture": CONTINUOUS,
+    "lognormal": POSITIVE,
+    "bernoulli": BINARY,
+    "categorical": CATEGORICAL,
+    "poisson": COUNT,
+    "negative_binomial": COUNT,
+}
+# of a column without a likelihood asked for
+AUTOMATIC = {
+    CONTINUOUS: "gaussian",
+    BINARY: "bernoulli",
+    ORDINAL: "categorical",
+    CATEGORICAL: "categorical",
+}
 N_MIXTURES = 5  # components a column under likelihood="mixture"
 
 
@@ -93,6 +119,12 @@ class VAETransformer(LatentVariableEstimator):
         Floor of the decoder's standard deviation, in standard deviations of the column.
         ``"auto"`` takes the rounding error of each column, so that rounded data cannot
         drive the likelihood to infinity.
+    categorical_features : "from_dtype", or array-like, default="from_dtype"
+        Columns whose numbers are categories: names, positions or a mask. Text and
+        pandas categories are categories in any case.
+    handle_unknown : {"warn", "ignore", "error"}, default="warn"
+        Whether a category that ``fit`` has not seen is missing, with or without a
+        warning, or an error.
     n_samples : int, default=128
         Fixed draws of z for likelihoods and imputations; powers of two are the most
         even.
@@ -182,6 +214,8 @@ class VAETransformer(LatentVariableEstimator):
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
         min_scale: float | str = "auto",
+        categorical_features: str | ArrayLike = "from_dtype",
+        handle_unknown: str = "warn",
         n_samples: int = 128,
         warm_start: bool = False,
         device: str = "auto",
@@ -211,6 +245,8 @@ class VAETransformer(LatentVariableEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.min_scale = min_scale
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
         self.n_samples = n_samples
         self.warm_start = warm_start
         self.device = device
@@ -363,8 +399,9 @@ class VAETransformer(LatentVariableEstimator):
         """
         engine = self._engine()
         check_number("n_samples", n_samples, integer=True, low=1)
-        draws = engine.sample(n_samples, None, 1, draw_seed(random_state))
-        return codec.decode(self.schema_, draws[0])
+        seed = draw_seed(random_state)
+        draws = engine.sample(n_samples, None, 1, seed)
+        return codec.decode(self.schema_, draws[0], rng=np.random.default_rng(seed))
 
     # -- missing cells -----------------------------------------------------------
 
@@ -399,8 +436,10 @@ class VAETransformer(LatentVariableEstimator):
         if n_imputations is None:
             return self._filled(table, engine.conditional_mean(rows))
         check_number("n_imputations", n_imputations, integer=True, low=1)
-        draws = engine.conditional_draws(rows, n_imputations, draw_seed(random_state))
-        filled = [self._filled(table, draw) for draw in draws]
+        seed = draw_seed(random_state)
+        draws = engine.conditional_draws(rows, n_imputations, seed)
+        rng = np.random.default_rng(seed)
+        filled = [self._filled(table, draw, rng) for draw in draws]
         return filled if table.frame is not None else np.stack(filled)
 
     # -- likelihood --------------------------------------------------------------
@@ -527,33 +566,41 @@ class VAETransformer(LatentVariableEstimator):
 
     def _learn_schema(self, table: RawTable, weight: Array) -> Schema:
         asked = self._likelihoods(table)
-        kinds = {column: KINDS[name] for column, name in asked.items()}
+        kinds = self._kinds(table.names)
+        kinds |= {column: KINDS[name] for column, name in asked.items()}
         schema = learn_schema(table, weight, density=True, kinds=kinds)
         self.likelihoods_ = {
-            column.name: asked.get(
-                column.name, "bernoulli" if column.kind == BINARY else "gaussian"
-            )
+            column.name: asked.get(column.name, AUTOMATIC[column.kind])
             for column in schema.columns
         }
         return schema
 
     def _model(self) -> Any:
-        groups: dict[str, list[int]] = {}
+        groups: dict[tuple[str, int], list[int]] = {}
         for i, column in enumerate(self.schema_.columns):
-            groups.setdefault(self.likelihoods_[column.name], []).append(i)
+            name = self.likelihoods_[column.name]
+            groups.setdefault((name, _size_class(column)), []).append(i)
         heads = tuple(
             self._head(name, tuple(columns), self.schema_, N_MIXTURES)
-            for name, columns in groups.items()
+            for (name, _), columns in groups.items()
         )
-        return self._model_config(heads, len(self.schema_.columns), 0)
+        return self._model_config(heads, self.schema_.n_codes)
 
     def _rows(
         self, table: RawTable, weight: Array | None = None, name: str = "X"
     ) -> Any:
-        return _rows(codec.encode(self.schema_, table, name), weight)
+        encoded = codec.encode(self.schema_, table, name, self.handle_unknown)
+        return _rows(encoded, weight)
 
-    def _filled(self, table: RawTable, rows: Array) -> Rows:
-        return codec.fill(table, codec.decode(self.schema_, rows, _index(table)))
+    def _filled(
+        self, table: RawTable, rows: Array, rng: np.random.Generator | None = None
+    ) -> Rows:
+        return codec.fill(table, codec.decode(self.schema_, rows, _index(table), rng))
+
+
+def _size_class(column: Column) -> int:
+    """Discrete columns share a head with others of about as many codes."""
+    return column.n_codes.bit_length()
 
 
 def _rows(encoded: Array, weight: Array | None = None) -> Any:

@@ -463,7 +463,7 @@ def test_heads_answer_in_the_order_of_the_columns():
     batch = small_batch(model, missing=0.0)
     w = model.layout.views(small_weights(model))
     outputs = model.decode(w, normal(3, 4, 7, 2), model.features(w, batch))
-    means = model.mean_cells(outputs)
+    means = model.points(model.expectations(outputs))
     assert ((means[..., 1] > 0) & (means[..., 1] < 1)).all()
     draws = model.sample_cells(outputs, generator())
     assert set(draws[..., 1].unique().tolist()) == {0.0, 1.0}

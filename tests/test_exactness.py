@@ -18,7 +18,7 @@ from scipy.stats import multivariate_normal, norm
 from skvae import CVAERegressor, VAETransformer
 from skvae._engine import door
 from skvae._engine.config import HeadConfig, ModelConfig
-from skvae._engine.likelihoods import UNIT_SOFTPLUS
+from skvae._engine.likelihoods.numeric import UNIT_SOFTPLUS
 from skvae._engine.model import LatentModel
 from skvae._engine.priors import LOG_VAR_BOUND
 

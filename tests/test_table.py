@@ -401,10 +401,11 @@ def test_a_polars_frame_is_read_by_name(polars):
     np.testing.assert_array_equal(table.values, expected)
 
 
-def test_text_in_a_polars_frame_is_refused_by_name(polars):
-    frame = polars.DataFrame({"height": [1.5, 2.5], "name": ["a", "b"]})
-    with pytest.raises(ValueError, match=r"(?s)numeric.*'name'"):
-        reading.read_frame(frame)
+def test_text_in_a_polars_frame_is_read_as_labels(polars):
+    frame = polars.DataFrame({"height": [1.5, 2.5, 3.0], "name": ["b", None, "a"]})
+    table = reading.read_frame(frame)
+    assert table.labels[1] == ("b", "a")
+    np.testing.assert_array_equal(table.values[:, 1], [0.0, np.nan, 1.0])
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

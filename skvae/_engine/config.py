@@ -9,7 +9,17 @@ EMBEDDINGS = (None, "periodic")
 OBJECTIVES = ("elbo", "iwae")
 SCHEDULES = ("linear", "cyclical", "constant")
 PRIORS = ("normal", "conditional")
-HEADS = ("gaussian", "bernoulli", "mixture")
+HEADS = (
+    "gaussian",
+    "gaussian_fixed",
+    "student_t",
+    "mixture",
+    "lognormal",
+    "bernoulli",
+    "categorical",
+    "poisson",
+    "negative_binomial",
+)
 
 
 def check_number(
@@ -57,14 +67,18 @@ def check_flag(name: str, value: object) -> None:
 class HeadConfig:
     """One likelihood and the columns that it serves.
 
-    ``min_scale`` holds a floor of the standard deviation per column, in standardised
-    units; discrete heads ignore it.
+    Per column: ``min_scale``, a floor of the standard deviation in standardised units;
+    ``shift`` and ``scale`` of the encoding, where values in the column's own units
+    matter; ``n_codes`` of discrete columns.
     """
 
     name: str
     columns: tuple[int, ...]
     min_scale: tuple[float, ...] = ()
     n_mixtures: int = 1
+    shift: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    n_codes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("likelihood", self.name, HEADS)
@@ -75,7 +89,11 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that fixes the shape of the weights."""
+    """Everything that fixes the shape of the weights.
+
+    ``n_codes`` and ``condition_codes`` say, for each column of the table and of the
+    condition, how many codes it has, 0 for numbers; empty, all are numbers.
+    """
 
     n_columns: int
     n_conditions: int
@@ -86,6 +104,8 @@ class ModelConfig:
     numeric_embedding: str | None = None
     n_estimators: int = 1
     prior: str = "normal"
+    n_codes: tuple[int, ...] = ()
+    condition_codes: tuple[int, ...] = ()
 
     @property
     def ties(self) -> bool:

@@ -296,8 +296,9 @@ class Engine:
 
     def conditional_mean(self, data: Encoded) -> Array:
         """E[x | observed cells], every cell: (N, D)."""
-        columns = self.learned.config.n_columns
-        return self._map(self.inference.conditional_mean, data, self._n_kept(columns))
+        heads = (head.likelihood for head in self.model.heads)
+        kept = self._n_kept(sum(head.n_expectations for head in heads))
+        return self._map(self.inference.conditional_mean, data, kept)
 
     def conditional_draws(self, data: Encoded, n_draws: int, seed: int) -> Array:
         """Draws of every cell given the observed ones: (M, N, D)."""

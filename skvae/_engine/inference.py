@@ -150,12 +150,13 @@ class Inference:
         return self.importance(batch, lambda _, cells: cells).mean()
 
     def conditional_mean(self, batch: Batch) -> Tensor:
-        """E[x | observed cells], all cells: (N, D).
+        """E[x | observed cells], all cells, modes of discrete ones: (N, D).
 
         The self-normalised average of decoder means, not of draws. Mattei & Frellsen
         (2019), eq. 12.
         """
-        return self.importance(batch, lambda o, _: self.model.mean_cells(o)).mean()
+        importance = self.importance(batch, lambda o, _: self.model.expectations(o))
+        return self.model.points(importance.mean())
 
     def conditional_draws(
         self, batch: Batch, n_draws: int, generator: Generator
@@ -178,7 +179,7 @@ class Inference:
         features = self.model.features(self.w, batch)
         latents = z.expand(self.n_members, 1, *z.shape)
         outputs = self.model.decode(self.w, latents, features)
-        return self.model.mean_cells(outputs)[member, 0]
+        return self.model.points(self.model.expectations(outputs[member, 0]))
 
     def sample(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
         """Fresh draws of x given c, a member at random for each: (M, N, D)."""

@@ -20,6 +20,7 @@ from skvae._engine.networks import (
     Linear,
     Noise,
     Views,
+    uniform_init,
 )
 from skvae._engine.objectives import Terms
 from skvae._engine.priors import Prior, PriorNet, StandardNormal, gaussian_from
@@ -37,19 +38,19 @@ class Batch:
 
 
 class Head:
-    """A likelihood, the columns it serves and its slice of the decoder's outputs."""
+    """A likelihood, the columns it serves and its slices of the raw outputs."""
 
     def __init__(
-        self, config: HeadConfig, start: int, device: torch.device, dtype: torch.dtype
+        self, config: HeadConfig, device: torch.device, dtype: torch.dtype
     ) -> None:
         self.likelihood = likelihoods.build(config, device, dtype)
         self.columns = torch.tensor(config.columns, device=device)
-        self.start = start
-        self.n_outputs = self.likelihood.n_outputs
+        self.slices: list[slice] = []
 
     def raw(self, outputs: Tensor) -> Tensor:
-        """Cut the part of this head from (..., R): (..., n_outputs)."""
-        return outputs[..., self.start : self.start + self.n_outputs]
+        """Cut the part of this head from (..., R): (..., outputs and constants)."""
+        parts = [outputs[..., part] for part in self.slices]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class Condition:
@@ -60,10 +61,15 @@ class Condition:
     """
 
     def __init__(self, layout: Layout, config: ModelConfig) -> None:
-        self.inputs = Inputs(layout, config.n_conditions, config.numeric_embedding)
+        self.inputs = Inputs(
+            layout,
+            config.n_conditions,
+            config.numeric_embedding,
+            config.condition_codes,
+        )
         self.working_width = self.inputs.working_width
         n_hidden = (*config.hidden_layer_sizes, self.inputs.width)[0]
-        self.width = n_hidden + config.n_conditions
+        self.width = n_hidden + self.inputs.indicators.start
         self.layer = Linear(
             layout, self.inputs.width, n_hidden, zero_inputs=self.inputs.indicators
         )
@@ -74,7 +80,8 @@ class Condition:
     ) -> Tensor:
         """(E, N, C) values and 0/1 observed to features (E, N, F)."""
         h = self.activation(self.layer(w, self.inputs(w, c, observed)))
-        return torch.cat([noise.dropout(h) if noise else h, c * observed], dim=-1)
+        numbers = self.inputs.numbers(c) * self.inputs.numbers(observed)
+        return torch.cat([noise.dropout(h) if noise else h, numbers], dim=-1)
 
 
 class LatentModel:
@@ -85,11 +92,9 @@ class LatentModel:
     ) -> None:
         self.config = config
         self.layout = layout = Layout()
-        self.heads: list[Head] = []
-        self.n_outputs = 0
-        for head_config in config.heads:
-            self.heads.append(Head(head_config, self.n_outputs, device, dtype))
-            self.n_outputs += self.heads[-1].n_outputs
+        self.heads = [Head(head, device, dtype) for head in config.heads]
+        n_decoded = self._lay_out("n_outputs", 0)
+        self.n_outputs = self._lay_out("n_constants", n_decoded)
         order = torch.cat([head.columns for head in self.heads])
         # None: the heads, side by side, are already in the order of the columns
         in_order = bool((order == torch.arange(len(order), device=device)).all())
@@ -102,9 +107,8 @@ class LatentModel:
             self.condition = Condition(layout, config)
             hidden = hidden[1:] or hidden  # the first layer is shared
         # the embedding is for features: the table itself, or the condition
-        self.inputs = Inputs(
-            layout, config.n_columns, None if conditional else config.numeric_embedding
-        )
+        embedding = None if conditional else config.numeric_embedding
+        self.inputs = Inputs(layout, config.n_columns, embedding, config.n_codes)
         widths = [self.condition.width] if self.condition else []
         n_latent = config.n_components
         latent_hidden = hidden if n_latent else ()
@@ -119,9 +123,20 @@ class LatentModel:
             layout, encoder_inputs, latent_hidden, 2 * n_latent, activation, 0.1, zeros
         )
         decoder_inputs = [n_latent, *widths]
-        self.decoder = MLP(
-            layout, decoder_inputs, hidden, self.n_outputs, activation, 0.1
-        )
+        self.decoder = MLP(layout, decoder_inputs, hidden, n_decoded, activation, 0.1)
+        self.constants: int | None = None
+        if self.n_outputs > n_decoded:
+            shape = (1, 1, self.n_outputs - n_decoded)
+            self.constants = layout.add(shape, uniform_init(0.0))
+
+    def _lay_out(self, name: str, start: int) -> int:
+        """Give every head its slice of one kind of raw outputs; return their end."""
+        for head in self.heads:
+            end = start + getattr(head.likelihood, name)
+            if end > start:
+                head.slices.append(slice(start, end))
+            start = end
+        return start
 
     @property
     def input_width(self) -> int:
@@ -167,7 +182,11 @@ class LatentModel:
         noise: Noise | None = None,
     ) -> Tensor:
         """Map z (E, S, N, L) to the raw outputs of the heads (E, S, N, R)."""
-        return self.decoder(w, [z, *features], noise)
+        decoded = self.decoder(w, [z, *features], noise)
+        if self.constants is None:
+            return decoded
+        constants = w[self.constants].expand(*decoded.shape[:-1], -1)
+        return torch.cat([decoded, constants], dim=-1)
 
     def log_prob_cells(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return log p(x | z, c) of each cell, 0 where missing: (E, S, N, D)."""
@@ -178,11 +197,19 @@ class LatentModel:
         ]
         return self._assemble(parts) * observed
 
-    def mean_cells(self, outputs: Tensor) -> Tensor:
-        """E[x | z, c] of each cell: (E, S, N, D)."""
-        return self._assemble(
-            [head.likelihood.mean(head.raw(outputs)) for head in self.heads]
-        )
+    def expectations(self, outputs: Tensor) -> Tensor:
+        """Return what is averaged over draws before ``points``: (..., M)."""
+        parts = [head.likelihood.expectation(head.raw(outputs)) for head in self.heads]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def points(self, expectations: Tensor) -> Tensor:
+        """Cells from averaged expectations, means or modes: (..., M) to (..., D)."""
+        cells, start = [], 0
+        for head in self.heads:
+            end = start + head.likelihood.n_expectations
+            cells.append(head.likelihood.point(expectations[..., start:end]))
+            start = end
+        return self._assemble(cells)
 
     def sample_cells(self, outputs: Tensor, generator: Generator) -> Tensor:
         """Draw x ~ p(x | z, c): (E, S, N, D)."""

@@ -6,7 +6,7 @@ views of the (E, P) matrix when it is called, so it holds no tensor of its own.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Generator, Tensor
@@ -195,26 +195,76 @@ class PeriodicEmbedding:
         return out.transpose(1, 2).reshape(n_members, n_rows, self.width)
 
 
-class Inputs:
-    """A table with holes as network input: values, missing indicators, embedding."""
+class CodeEmbedding:
+    """A learned vector for every code of every discrete column, 0 where missing."""
 
-    def __init__(self, layout: Layout, n_columns: int, embedding: str | None) -> None:
+    def __init__(
+        self, layout: Layout, n_codes: Sequence[int], n_outputs: int = 8
+    ) -> None:
+        self.total = sum(n_codes)
+        self.starts = [0, *accumulate(n_codes)][:-1]
+        self.width = len(n_codes) * n_outputs
+        scale = torch.full((n_outputs,), 1.0 / math.sqrt(n_outputs))
+        self.vectors = layout.add((self.total, n_outputs), normal_init(scale))
+
+    def __call__(self, w: Views, codes: Tensor, observed: Tensor) -> Tensor:
+        """(E, N, D) codes to (E, N, D·out)."""
+        n_members = codes.shape[0]
+        device = codes.device
+        starts = torch.tensor(self.starts, device=device)
+        members = torch.arange(n_members, device=device).view(-1, 1, 1) * self.total
+        index = codes.long() + starts + members
+        out = functional.embedding(index, w[self.vectors].flatten(0, 1))
+        return (out * observed.unsqueeze(-1)).flatten(-2)
+
+
+class Inputs:
+    """A table with holes as network input: values, missing indicators, embeddings.
+
+    ``n_codes`` says which columns hold codes, and how many; empty, none does.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        n_columns: int,
+        embedding: str | None,
+        n_codes: Sequence[int] = (),
+    ) -> None:
+        coded = [i for i, k in enumerate(n_codes) if k]
+        numeric = [i for i in range(n_columns) if i not in set(coded)]
+        self.coded = coded
+        self.numeric = numeric if coded else None  # None: all are
+        n_numeric = len(numeric)
         self.embedding = (
-            PeriodicEmbedding(layout, n_columns) if embedding == "periodic" else None
+            PeriodicEmbedding(layout, n_numeric)
+            if embedding == "periodic" and n_numeric
+            else None
         )
-        extra = self.embedding.width if self.embedding else 0
-        self.width = 2 * n_columns + extra
-        self.indicators = slice(n_columns, 2 * n_columns)
+        self.codes = (
+            CodeEmbedding(layout, [n_codes[i] for i in coded]) if coded else None
+        )
+        self.width = n_numeric + n_columns
+        self.width += sum(e.width for e in (self.embedding, self.codes) if e)
+        self.indicators = slice(n_numeric, n_numeric + n_columns)
         # the largest array that making the input takes, a row
         self.working_width = self.width + (
-            n_columns * self.embedding.n_waves if self.embedding else 0
+            n_numeric * self.embedding.n_waves if self.embedding else 0
         )
+
+    def numbers(self, cells: Tensor) -> Tensor:
+        """Cut the numeric columns from (..., D)."""
+        return cells if self.numeric is None else cells[..., self.numeric]
 
     def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
         """(E, N, D) values and 0/1 observed to (E, N, width)."""
-        parts = [values * observed, 1.0 - observed]
+        numbers, seen = self.numbers(values), self.numbers(observed)
+        parts = [numbers * seen, 1.0 - observed]
         if self.embedding is not None:
-            parts.append(self.embedding(w, values, observed))
+            parts.append(self.embedding(w, numbers, seen))
+        if self.codes is not None:
+            codes, known = values[..., self.coded], observed[..., self.coded]
+            parts.append(self.codes(w, codes, known))
         return torch.cat(parts, dim=-1)
 
 

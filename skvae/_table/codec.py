@@ -1,64 +1,184 @@
 """Encode a table by its schema, and decode arrays into the columns of ``fit``."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skvae._table.reading import RawTable
-from skvae._table.schema import BINARY, CONTINUOUS, Schema
+from skvae._table.reading import Labels, RawTable
+from skvae._table.schema import (
+    BINARY,
+    COUNT,
+    DISCRETE,
+    NUMERIC,
+    POSITIVE,
+    Column,
+    Schema,
+)
 from skvae._table.scores import normal_scores
 
 Array = NDArray[np.float64]
 Rows = Array | pd.DataFrame  # rows as the user knows them
 
 
-def encode(schema: Schema, table: RawTable, name: str = "X") -> Array:
-    """Standardise numeric columns, check binary ones; append normal scores.
+def encode(
+    schema: Schema, table: RawTable, name: str = "X", unknown: str = "warn"
+) -> Array:
+    """Standardise numeric columns, code discrete ones; append normal scores.
 
     (N, D), or (N, D + scored columns) where the schema has scores; NaN where missing.
+    Categories that ``fit`` has not seen are missing, with a warning unless ``unknown``
+    is "ignore".
 
     Raises
     ------
     ValueError
-        If a binary column holds a value other than 0 and 1.
+        If a column has changed its kind or holds what its kind does not have, or,
+        under ``unknown="error"``, a category that ``fit`` has not seen.
     """
-    for i in schema.of_kind(BINARY):
-        cells = table.values[:, i]
-        strange = cells[~np.isnan(cells) & ~np.isin(cells, (0.0, 1.0))]
-        if len(strange):
-            raise ValueError(
-                f"{name} column {schema.columns[i].name!r} was binary in fit; expected "
-                f"0, 1 or NaN, got {strange[0]:g}. Refit on rows that hold such values."
-            )
-    cells = (table.values - schema.shift) / schema.scale
+    cells = table.values.copy()
+    for i, column in enumerate(schema.columns):
+        where = f"{name} column {column.name!r}"
+        if column.kind in DISCRETE:
+            positions = _positions(column, table, i, where, unknown)
+            cells[:, i] = np.minimum(positions, column.n_codes - 1)
+            continue
+        _check_numbers(column, table, i, where)
+        if column.kind == POSITIVE:
+            cells[:, i] = np.log(cells[:, i])
+    cells = (cells - schema.shift) / schema.scale
     scores = [
         normal_scores(schema.columns[i].knots, cells[:, i]) for i in schema.scored
     ]
     return np.column_stack([cells, *scores]) if scores else cells
 
 
+def _check_numbers(column: Column, table: RawTable, i: int, where: str) -> None:
+    """Refuse cells of column ``i`` that its kind does not have."""
+    if i in table.labels:
+        text = str(table.labels[i][0]) if table.labels[i] else "nothing"
+        raise ValueError(
+            f"{where} was numeric in fit; got text or categories such as {text!r}. "
+            "Convert it with pandas.to_numeric, or refit."
+        )
+    cells = table.values[:, i]
+    cells = cells[~np.isnan(cells)]
+    strange, expected = {
+        BINARY: (~np.isin(cells, (0.0, 1.0)), "binary in fit; expected 0, 1"),
+        POSITIVE: (cells <= 0.0, "log-normal in fit; expected positive numbers"),
+        COUNT: (
+            (cells < 0.0) | (cells != np.round(cells)),
+            "a count in fit; expected integers >= 0",
+        ),
+    }.get(column.kind, (np.zeros(len(cells), dtype=bool), ""))
+    if strange.any():
+        raise ValueError(
+            f"{where} was {expected} or NaN, got {cells[strange][0]:g}. Refit on rows "
+            "that hold such values."
+        )
+
+
+def _positions(
+    column: Column, table: RawTable, i: int, where: str, unknown: str
+) -> Array:
+    """Position of each cell among the categories of ``fit``; NaN where missing."""
+    cells = table.values[:, i]
+    seen = ~np.isnan(cells)
+    distinct = np.unique(cells[seen])
+    local = table.labels.get(i)
+    found: Labels = tuple(
+        float(v) if local is None else local[int(v)] for v in distinct
+    )
+    texts = {isinstance(label, str) for label in column.categories}
+    if found and texts.isdisjoint({isinstance(label, str) for label in found}):
+        kind = "text" if True in texts else "numbers"
+        raise ValueError(
+            f"{where} held {kind} in fit, such as {column.categories[0]!r}; got "
+            f"{found[0]!r}. Convert it, or refit."
+        )
+    place = {label: float(j) for j, label in enumerate(column.categories)}
+    strange = [label for label in found if label not in place]
+    if strange:
+        _meet_unknown(strange, where, unknown)
+    positions = np.full(len(cells), np.nan)
+    codes = np.array([place.get(label, np.nan) for label in found])
+    positions[seen] = codes[np.searchsorted(distinct, cells[seen])]
+    return positions
+
+
+def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: ignore[type-arg]
+    shown = ", ".join(repr(label) for label in labels[:5])
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    message = f"{where} has categories that fit has not seen: {shown}{more}."
+    if unknown == "error":
+        raise ValueError(
+            f"{message} Set handle_unknown='warn' to take them as missing."
+        )
+    if unknown == "warn":
+        warnings.warn(f"{message} They count as missing.", UserWarning, stacklevel=5)
+
+
 def decode_array(schema: Schema, values: Array) -> Array:
-    """Return cells (..., D) to the units of ``fit``; binary ones are rounded."""
+    """Return cells (..., D) to the units of ``fit``; codes stay, rounded."""
     out = values * schema.scale + schema.shift
-    for i in schema.of_kind(BINARY):
+    for i in schema.of_kind(POSITIVE):
+        out[..., i] = np.exp(out[..., i])
+    for i in schema.of_kind(BINARY, *DISCRETE):
         out[..., i] = np.round(out[..., i])
     return out
 
 
-def decode(schema: Schema, values: Array, index: pd.Index | None = None) -> Rows:
-    """Return encoded rows (N, D) as ``fit`` saw them: DataFrame or array."""
+def decode(
+    schema: Schema,
+    values: Array,
+    index: pd.Index | None = None,
+    rng: np.random.Generator | None = None,
+) -> Rows:
+    """Return encoded rows (N, D) as ``fit`` saw them: DataFrame or array.
+
+    Where rare categories share a code, ``rng`` draws one of them; without it, it is
+    the most frequent.
+    """
     cells = decode_array(schema, values)
-    if not schema.is_frame:
-        dtype = np.result_type(*{np.dtype(column.dtype) for column in schema.columns})
-        return cells.astype(np.float32 if dtype == np.float32 else np.float64)
     columns = {
-        column.name: _as_dtype(cells[:, i], column.dtype)
+        column.name: _restore(column, cells[:, i], rng)
         for i, column in enumerate(schema.columns)
     }
-    return pd.DataFrame(columns, index=index)
+    if schema.is_frame:
+        return pd.DataFrame(columns, index=index)
+    if schema.of_kind(*DISCRETE) and any(c.dtype == "object" for c in schema.columns):
+        out = np.empty(cells.shape, dtype=object)
+        for i, column in enumerate(columns.values()):
+            out[:, i] = np.asarray(column, dtype=object)
+        return out
+    for i in schema.of_kind(*DISCRETE):  # of an array of numbers
+        cells[:, i] = np.asarray(columns[schema.columns[i].name], dtype=np.float64)
+    dtype = np.result_type(*{np.dtype(column.dtype) for column in schema.columns})
+    return cells.astype(np.float32 if dtype == np.float32 else np.float64)
 
 
-def _as_dtype(cells: Array, dtype: str) -> pd.Series:
+def _restore(
+    column: Column, cells: Array, rng: np.random.Generator | None
+) -> pd.api.extensions.ExtensionArray | NDArray[np.generic]:
+    """One decoded column in the dtype of ``fit``."""
+    if column.kind not in DISCRETE:
+        return _as_dtype(cells, column.dtype)
+    positions = cells.astype(int)
+    if column.pooled and rng is not None:
+        shared = positions == column.n_codes - 1
+        rare = rng.choice(len(column.pooled), size=int(shared.sum()), p=column.pooled)
+        positions[shared] += rare
+    labels = pd.Series(column.categories, dtype=object).take(positions)
+    if column.levels is not None:
+        dtype = pd.CategoricalDtype(list(column.levels.values), column.levels.ordered)
+        return pd.Categorical(labels, dtype=dtype)
+    if isinstance(column.categories[0], str):
+        return labels.astype(pd.api.types.pandas_dtype(column.dtype)).array
+    return _as_dtype(labels.to_numpy(dtype=np.float64), column.dtype)
+
+
+def _as_dtype(cells: Array, dtype: str) -> pd.api.extensions.ExtensionArray:
     target = pd.api.types.pandas_dtype(dtype)
     series = pd.Series(cells)
     if pd.api.types.is_bool_dtype(target):
@@ -78,13 +198,17 @@ def fill(table: RawTable, completed: Rows) -> Rows:
     """
     missing = np.isnan(table.values)
     if table.frame is None and not isinstance(completed, pd.DataFrame):
-        return np.where(missing, completed, table.values).astype(table.dtypes[0])
+        return np.where(missing, completed, seen_array(table)).astype(table.dtypes[0])
     rows = pd.DataFrame(completed)
     out = rows.copy() if table.frame is None else table.frame.copy()
     for i, label in enumerate(out.columns):
         column = out.iloc[:, i]
         if table.frame is None:
-            seen = _as_dtype(table.values[:, i], str(column.dtype))
+            seen = (
+                pd.Series(seen_array(table)[:, i]).astype(column.dtype).array
+                if i in table.labels
+                else _as_dtype(table.values[:, i], str(column.dtype))
+            )
             out[label] = column.where(missing[:, i], seen)
         elif missing[:, i].any():
             source = rows.iloc[:, i].astype(column.dtype)
@@ -92,12 +216,36 @@ def fill(table: RawTable, completed: Rows) -> Rows:
     return out
 
 
-def log_scale(schema: Schema, table: RawTable) -> Array:
-    """Log Jacobian of each cell's encoding: (N, D), 0 where missing or binary.
+def seen_array(table: RawTable) -> NDArray[np.generic]:
+    """Cells of a table that was an array, labels in the place of their positions."""
+    if not table.labels:
+        return table.values
+    cells = table.values.astype(object)
+    for i, labels in table.labels.items():
+        seen = ~np.isnan(table.values[:, i])
+        names = np.array(labels, dtype=object)
+        cells[seen, i] = names[table.values[seen, i].astype(int)]
+    return cells
 
-    log p(x) in original units is the encoded log density minus this.
+
+def log_scale(schema: Schema, table: RawTable) -> Array:
+    """Log Jacobian of each cell's encoding: (N, D), 0 where missing or discrete.
+
+    log p(x) in original units is the encoded log density minus this. For categories
+    that share a code it is minus the log of the share that each has of it.
     """
-    continuous = np.zeros(len(schema.columns))
-    numeric = list(schema.of_kind(CONTINUOUS))
-    continuous[numeric] = np.log(schema.scale[numeric])
-    return np.where(np.isnan(table.values), 0.0, continuous)
+    numeric = list(schema.of_kind(*NUMERIC))
+    jacobian = np.zeros(table.values.shape)
+    jacobian[:, numeric] = np.log(schema.scale[numeric])
+    for i in schema.of_kind(COUNT):
+        jacobian[:, i] = 0.0  # a mass, whatever the units
+    for i in schema.of_kind(POSITIVE):
+        jacobian[:, i] += np.log(table.values[:, i])
+    for i, column in enumerate(schema.columns):
+        if column.pooled:
+            where = f"column {column.name!r}"
+            positions = _positions(column, table, i, where, "ignore")
+            rare = np.nan_to_num(positions - (column.n_codes - 1), nan=-1.0).astype(int)
+            share = np.log(column.pooled)[np.clip(rare, 0, None)]
+            jacobian[:, i] = np.where(rare >= 0, -share, 0.0)
+    return np.where(np.isnan(table.values), 0.0, jacobian)

@@ -1,7 +1,7 @@
-"""A user's table as named float columns, or a refusal that names the column."""
+"""A user's table as named columns of floats or of labels, or a refusal by name."""
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,30 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Labels = tuple[Hashable, ...]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The categories that a pandas dtype declares, in its order."""
+
+    values: Labels
+    ordered: bool
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """Columns as floats with ``NaN`` for missing, beside what they were."""
+    """Columns as floats with ``NaN`` for missing, beside what they were.
+
+    A column of labels (text, categories) holds positions in its entry of ``labels``.
+    """
 
     values: Array  # (N, D)
     names: tuple[Hashable, ...]
     dtypes: tuple[str, ...]
     frame: pd.DataFrame | None  # the frame itself; None: it was an array
+    labels: Mapping[int, Labels] = field(default_factory=dict)
+    levels: Mapping[int, Levels] = field(default_factory=dict)  # of pandas categories
 
 
 def is_frame(X: object) -> bool:
@@ -29,48 +43,77 @@ def is_frame(X: object) -> bool:
 
 
 def read_frame(X: object, name: str = "X") -> RawTable:
-    """Read a DataFrame whose columns are all numeric or boolean.
+    """Read a DataFrame of numbers, booleans, text and categories.
 
     Raises
     ------
     ValueError
-        If a column name occurs twice, or a column holds anything else.
+        If a column name occurs twice, or a column holds dates, durations, complex
+        numbers or objects that are neither numbers nor text.
     """
     frame = X if isinstance(X, pd.DataFrame) else _to_pandas(X)
-    names = list(frame.columns)
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()].unique().tolist()
         raise ValueError(
             f"{name} has more than one column named {twice}; give each its own name."
         )
-    columns = [frame.iloc[:, i] for i in range(len(names))]
-    refused = [
-        f"{column!r} ({series.dtype})"
-        for column, series in zip(names, columns, strict=True)
-        if not _is_numeric(series)
-    ]
-    if refused:
-        raise ValueError(
-            f"{name} must have numeric or boolean columns; these are of another kind: "
-            f"{', '.join(refused)}. Encode them first, for example with OrdinalEncoder "
-            "or OneHotEncoder in a ColumnTransformer, or leave them out."
-        )
-    values = [s.to_numpy(dtype=np.float64, na_value=np.nan) for s in columns]
-    return RawTable(
-        np.stack(values, axis=1) if values else np.empty((len(frame), 0)),
-        tuple(names),
-        tuple(str(series.dtype) for series in columns),
-        frame,
-    )
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    return _table(columns, tuple(frame.columns), frame, name)
 
 
-def refuse_text(X: object, name: str = "X") -> None:
-    """Refuse arrays of text or dates, naming the column.
+def read_objects(X: object, name: str = "X") -> RawTable:
+    """Read an array of objects: numbers, booleans and text, column by column.
 
     Raises
     ------
     ValueError
-        If a cell is text, naming the column; if the array holds dates or durations.
+        As ``read_frame``.
+    """
+    cells = np.asarray(X, dtype=object)
+    columns = [pd.Series(cells[:, i]).infer_objects() for i in range(cells.shape[1])]
+    table = _table(columns, _names(cells.shape[1]), None, name)
+    return RawTable(table.values, table.names, ("object",) * len(columns), None,
+                    table.labels)  # fmt: skip
+
+
+def read_array(values: Array, dtype: str) -> RawTable:
+    """Name the columns of an array that is numeric already."""
+    names = _names(values.shape[1])
+    floats = np.asarray(values, dtype=np.float64)
+    return RawTable(floats, names, (dtype,) * len(names), None)
+
+
+def holds_text(X: object) -> bool:
+    """Whether ``X`` is an array, or a list of rows, with text or missing-value marks.
+
+    Raises
+    ------
+    ValueError
+        If it holds dates or durations.
+    """
+    if not isinstance(X, np.ndarray | list | tuple):
+        return False
+    try:
+        cells = np.asarray(X)
+    except ValueError:  # ragged: left to scikit-learn's own message
+        return False
+    if cells.dtype.kind in "mM":
+        raise ValueError(
+            f"X must hold numbers or text; got dtype {cells.dtype}. Convert dates to "
+            "numbers first, for example to days since a date."
+        )
+    if cells.dtype.kind not in "OUS" or cells.ndim != 2:
+        return False
+    return any(isinstance(cell, str) or cell is pd.NA for cell in cells.ravel())
+
+
+def refuse_text(X: object, name: str) -> None:
+    """Refuse targets of text or dates.
+
+    Raises
+    ------
+    ValueError
+        Naming the first cell that is no number.
     """
     if not isinstance(X, np.ndarray | list | tuple):
         return
@@ -85,22 +128,12 @@ def refuse_text(X: object, name: str = "X") -> None:
         )
     if cells.dtype.kind not in "OUS":
         return
-    columns = cells.reshape(len(cells), -1).T if cells.ndim else cells.reshape(1, 1)
-    for i, column in enumerate(columns):
-        text = [cell for cell in column if isinstance(cell, str | bytes)]
-        if text:
-            where = f"column 'x{i}'" if cells.ndim > 1 else "it"
-            raise ValueError(
-                f"{name} must be numeric; {where} holds text such as "
-                f"{str(text[0])!r}. Encode it first, or leave it out."
-            )
-
-
-def read_array(values: Array, dtype: str) -> RawTable:
-    """Name the columns of an array that is numeric already."""
-    names = tuple(f"x{i}" for i in range(values.shape[1]))
-    floats = np.asarray(values, dtype=np.float64)
-    return RawTable(floats, names, (dtype,) * len(names), None)
+    text = [cell for cell in cells.ravel() if isinstance(cell, str | bytes)]
+    if text:
+        raise ValueError(
+            f"{name} must be numeric; it holds text such as {str(text[0])!r}. Encode "
+            "it first, or leave it out."
+        )
 
 
 def check_finite(table: RawTable, name: str = "X") -> None:
@@ -114,10 +147,102 @@ def check_finite(table: RawTable, name: str = "X") -> None:
         )
 
 
+def take_rows(table: RawTable, keep: NDArray[np.bool_]) -> RawTable:
+    """Keep the rows of ``table`` where ``keep`` is True."""
+    if keep.all():
+        return table
+    frame = None if table.frame is None else table.frame[keep]
+    return RawTable(
+        table.values[keep],
+        table.names,
+        table.dtypes,
+        frame,
+        table.labels,
+        table.levels,
+    )
+
+
+def _names(n_columns: int) -> tuple[Hashable, ...]:
+    return tuple(f"x{i}" for i in range(n_columns))
+
+
+def _table(
+    columns: list[pd.Series],
+    names: tuple[Hashable, ...],
+    frame: pd.DataFrame | None,
+    name: str,
+) -> RawTable:
+    """Bring columns together; text and categories as positions among their labels."""
+    labels: dict[int, Labels] = {}
+    levels: dict[int, Levels] = {}
+    values = []
+    for i, series in enumerate(columns):
+        if _is_numeric(series):
+            values.append(series.to_numpy(dtype=np.float64, na_value=np.nan))
+            continue
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            dtype = series.dtype
+            levels[i] = Levels(tuple(dtype.categories), bool(dtype.ordered))
+            codes, labels[i] = series.cat.codes.to_numpy(), levels[i].values
+        else:
+            _refuse_strange(series, names[i], name)
+            codes, distinct = pd.factorize(series, use_na_sentinel=True)
+            labels[i] = tuple(distinct.tolist())
+        values.append(np.where(codes < 0, np.nan, codes.astype(np.float64)))
+    n_rows = len(columns[0]) if columns else 0 if frame is None else len(frame)
+    return RawTable(
+        np.stack(values, axis=1) if values else np.empty((n_rows, 0)),
+        names,
+        tuple(str(series.dtype) for series in columns),
+        frame,
+        labels,
+        levels,
+    )
+
+
+def _refuse_strange(series: pd.Series, column: Hashable, name: str) -> None:
+    """Refuse a column that is neither numeric nor of text, saying what to do."""
+    dtype = series.dtype
+    where = f"{name} column {column!r}"
+    if pd.api.types.is_complex_dtype(dtype):
+        raise ValueError(
+            f"{where} has complex numbers ({dtype}), which are not supported; expected "
+            "numbers, booleans, text or categories. Give real and imaginary part a "
+            "column each."
+        )
+    if not (pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype)):
+        raise ValueError(
+            f"{where} is of dtype {dtype}; expected numbers, booleans, text or "
+            "categories. Convert dates and durations to numbers first, for example to "
+            "days since a date, or leave the column out."
+        )
+    for cell in series[series.notna()]:
+        if not isinstance(cell, str | bool | np.bool_ | int | float | np.number):
+            raise ValueError(
+                f"{where} holds {cell!r} of type {type(cell).__name__}; expected "
+                "numbers, booleans or text. Spread nested objects and dates over "
+                "columns of their own, or leave the column out."
+            )
+    kinds = {isinstance(cell, str) for cell in series[series.notna()]}
+    if len(kinds) > 1:
+        text = next(cell for cell in series if isinstance(cell, str))
+        number = next(c for c in series[series.notna()] if not isinstance(c, str))
+        raise ValueError(
+            f"{where} mixes text such as {text!r} with numbers such as {number!r}; "
+            "expected one or the other. Convert it with astype(str) to make all "
+            "values categories, or with pandas.to_numeric to make them numbers."
+        )
+
+
 def _is_numeric(series: pd.Series) -> bool:
     dtype = series.dtype
     if pd.api.types.is_complex_dtype(dtype):
         return False
+    if isinstance(dtype, pd.CategoricalDtype):
+        return False
+    if pd.api.types.is_object_dtype(dtype):
+        seen = series[series.notna()]
+        return all(isinstance(c, bool | int | float | np.number) for c in seen)
     return pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
 
 
@@ -131,5 +256,5 @@ def _to_series(column: Any) -> pd.Series:
     values = column.to_numpy()
     if values.dtype != object:
         return pd.Series(values)
-    # booleans with holes, and all that is refused later by its dtype
+    # booleans with holes, text, and all that is refused later by its dtype
     return pd.Series(column.to_list()).convert_dtypes()

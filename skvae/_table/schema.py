@@ -6,37 +6,60 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skvae._table.reading import RawTable
+from skvae._table.reading import Labels, Levels, RawTable
 from skvae._table.scores import Knots, learn_knots
 
 Array = NDArray[np.float64]
 
 CONTINUOUS = "continuous"
+POSITIVE = "positive"  # encoded by its logarithm
+COUNT = "count"
 BINARY = "binary"
+ORDINAL = "ordinal"
+CATEGORICAL = "categorical"
+
+NUMERIC = (CONTINUOUS, POSITIVE, COUNT)
+DISCRETE = (ORDINAL, CATEGORICAL)  # encoded as positions among the categories
 
 # a floor of the decoder's scale, in standard deviations, for columns of any resolution:
 # float32 standardised values carry about seven digits
 SMALLEST_SCALE = 1e-4
 # no floor hides more than half of a column's spread, however rare its second value
 LARGEST_FLOOR = 0.5
+# of a column; what is rarer shares the last code
+MOST_CODES = 256
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: ``shift`` and ``scale`` standardise it; binary ones keep 0 and 1.
+    """One column and its encoding.
 
-    ``resolution`` is the standard deviation, in standardised units, of a value rounded
-    as this column is: what no decoder may claim to know better. ``knots`` map
-    standardised values to normal scores; without them there is no second encoding.
+    Numeric columns are standardised by ``shift`` and ``scale`` (``POSITIVE`` ones after
+    taking the logarithm), binary ones keep 0 and 1, discrete ones become positions in
+    ``categories``. ``resolution`` is the standard deviation, in standardised units, of
+    a value rounded as this column is: what no decoder may claim to know better.
+    ``knots`` map standardised values to normal scores; without them there is no second
+    encoding.
+
+    Of more than ``MOST_CODES`` categories the rarest share the last code; ``pooled``
+    holds the share that each of them has of it.
     """
 
     name: Hashable
     kind: str
     dtype: str
-    shift: float
-    scale: float
-    resolution: float
+    shift: float = 0.0
+    scale: float = 1.0
+    resolution: float = 1.0
     knots: Knots = ()
+    categories: Labels = ()
+    pooled: tuple[float, ...] = ()
+    levels: Levels | None = None  # what a pandas category declares
+
+    @property
+    def n_codes(self) -> int:
+        """How many codes a discrete column has; 0 for other kinds."""
+        return len(self.categories) - max(len(self.pooled) - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -71,9 +94,14 @@ class Schema:
         """Scale of each column: (D,)."""
         return np.array([column.scale for column in self.columns])
 
-    def of_kind(self, kind: str) -> tuple[int, ...]:
-        """Positions of the columns of one kind."""
-        return tuple(i for i, column in enumerate(self.columns) if column.kind == kind)
+    @property
+    def n_codes(self) -> tuple[int, ...]:
+        """Codes of each encoded column, 0 for those that hold numbers: (width,)."""
+        return (*(column.n_codes for column in self.columns), *(0,) * len(self.scored))
+
+    def of_kind(self, *kinds: str) -> tuple[int, ...]:
+        """Positions of the columns of some kinds."""
+        return tuple(i for i, column in enumerate(self.columns) if column.kind in kinds)
 
 
 def learn_schema(
@@ -107,7 +135,7 @@ def learn_schema(
     ------
     ValueError
         If a column has no observed cell, is constant and numeric under ``density``, or
-        is to be binary and holds other values than 0 and 1.
+        holds values that the kind asked for does not have.
     """
     observed = ~np.isnan(table.values)
     empty = [table.names[i] for i in np.flatnonzero(~observed.any(axis=0))]
@@ -116,70 +144,104 @@ def learn_schema(
             f"{name} has no observed value in column {empty}; expected at least one. "
             "Leave it out."
         )
-    columns = tuple(
-        _learn_column(table, i, weight, _kind(table, i, density, kinds or {}, name))
-        for i in range(len(table.names))
-    )
-    constant = [c.name for c in columns if c.kind == CONTINUOUS and c.scale == 0.0]
+    columns = []
+    for i, column in enumerate(table.names):
+        kind = _kind(table, i, density, (kinds or {}).get(column), name)
+        columns.append(_learn_column(table, i, weight, kind))
+    constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
     if density and constant:
         raise ValueError(
             f"{name} has constant column {constant}; expected at least two distinct "
             "values, since the density of a constant is infinite. Leave it out."
         )
-    usable = [_usable(column) for column in columns]
+    # a constant condition encodes as 0
+    usable = [c if c.scale > 0.0 else replace(c, scale=1.0) for c in columns]
     if scored:
         usable = [_scored(c, table.values[:, i], weight) for i, c in enumerate(usable)]
     return Schema(tuple(usable), table.frame is not None)
 
 
-def _kind(
-    table: RawTable, i: int, density: bool, kinds: Mapping[Hashable, str], name: str
-) -> str:
-    """Take the kind asked for, or infer it: 0/1 columns with a density are binary."""
+def _kind(table: RawTable, i: int, density: bool, asked: str | None, name: str) -> str:
+    """Check the kind asked for, or infer it: 0/1 columns with a density are binary."""
+    where = f"{name} column {table.names[i]!r}"
+    if i in table.labels:
+        if asked in NUMERIC or asked == BINARY:
+            raise ValueError(
+                f"{where} holds text or categories; expected numbers for a likelihood "
+                f"of {asked} values. Leave its likelihood at 'auto' or 'categorical'."
+            )
+        ordered = i in table.levels and table.levels[i].ordered
+        return ORDINAL if ordered else CATEGORICAL
     cells = table.values[:, i]
-    strange = cells[~np.isnan(cells) & ~np.isin(cells, (0.0, 1.0))]
-    kind = kinds.get(table.names[i])
-    if kind == BINARY and len(strange):
-        raise ValueError(
-            f"{name} column {table.names[i]!r} is to have a Bernoulli likelihood; "
-            f"expected 0, 1 or NaN, got {strange[0]:g}."
-        )
-    if kind is not None:
-        return kind
-    is_bool = table.dtypes[i] in ("bool", "boolean")
-    return BINARY if is_bool or (density and not len(strange)) else CONTINUOUS
+    cells = cells[~np.isnan(cells)]
+    strange = cells[~np.isin(cells, (0.0, 1.0))]
+    if asked is None:
+        is_bool = table.dtypes[i] in ("bool", "boolean")
+        return BINARY if is_bool or (density and not len(strange)) else CONTINUOUS
+    refused = {
+        BINARY: (strange, "have a Bernoulli likelihood; expected 0, 1 or NaN"),
+        POSITIVE: (cells[cells <= 0], "be log-normal; expected positive numbers"),
+        COUNT: (
+            cells[(cells < 0) | (cells != np.round(cells))],
+            "hold counts; expected integers >= 0",
+        ),
+    }
+    wrong, expected = refused.get(asked, ((), ""))
+    if len(wrong):
+        raise ValueError(f"{where} is to {expected}, got {wrong[0]:g}.")
+    return asked
 
 
 def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
     cells = table.values[:, i]
     seen = ~np.isnan(cells)
     values, weights = cells[seen], weight[seen]
-    dtype = table.dtypes[i]
+    plain = Column(table.names[i], kind, table.dtypes[i])
     if kind == BINARY:
-        return Column(table.names[i], BINARY, dtype, 0.0, 1.0, 1.0)
+        return plain
+    if kind in DISCRETE:
+        return _with_categories(plain, table, i, values, weights)
+    if kind == POSITIVE:
+        values = np.log(values)
     shift = float(np.average(values, weights=weights))
     unit = np.abs(values - shift).max() or 1.0  # squares of 1e200 would overflow
     variance = np.average(((values - shift) / unit) ** 2, weights=weights)
     scale = float(unit * np.sqrt(variance))
     # what is left of a constant after rounding is not a scale
     if scale <= 1e-12 * np.abs(values).max(initial=0.0):
-        return Column(table.names[i], CONTINUOUS, dtype, shift, 0.0, 1.0)
+        return replace(plain, shift=shift, scale=0.0)
     resolution = np.clip(
         rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
     )
-    return Column(table.names[i], CONTINUOUS, dtype, shift, scale, float(resolution))
+    return replace(plain, shift=shift, scale=scale, resolution=float(resolution))
 
 
-def _usable(column: Column) -> Column:
-    """Give a constant condition column the scale 1, so that it encodes as 0."""
-    if column.scale > 0.0:
-        return column
-    return Column(column.name, column.kind, column.dtype, column.shift, 1.0, 1.0)
+def _with_categories(
+    plain: Column, table: RawTable, i: int, values: Array, weights: Array
+) -> Column:
+    """Learn the categories that occur: in their order, or by frequency if many."""
+    distinct, place = np.unique(values, return_inverse=True)
+    count = np.bincount(place.ravel(), weights)
+    labels = table.labels.get(i)
+    found = [float(v) if labels is None else labels[int(v)] for v in distinct]
+    if plain.kind == CATEGORICAL and i not in table.levels:
+        order = sorted(range(len(found)), key=lambda j: found[j])  # type: ignore[arg-type,return-value]
+    else:
+        order = list(range(len(found)))
+    pooled: tuple[float, ...] = ()
+    if len(found) > MOST_CODES:
+        order = np.argsort(-count, kind="stable").tolist()
+        rare = count[order[MOST_CODES - 1 :]]
+        pooled = tuple((rare / rare.sum()).tolist())
+    categories = tuple(found[j] for j in order)
+    return replace(
+        plain, categories=categories, pooled=pooled, levels=table.levels.get(i)
+    )
 
 
 def _scored(column: Column, cells: Array, weight: Array) -> Column:
     """Add normal scores to a numeric column."""
-    if column.kind != CONTINUOUS:
+    if column.kind not in NUMERIC:
         return column
     seen = ~np.isnan(cells)
     standardised = (cells[seen] - column.shift) / column.scale

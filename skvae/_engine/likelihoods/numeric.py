@@ -1,0 +1,173 @@
+"""Likelihoods of numeric columns: Gaussian, its mixtures, Student's t, log-normal."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from skvae._engine.distributions import LOG_2PI
+from skvae._engine.likelihoods.base import Averaged, gamma, normal, uniform
+
+# softplus(0.54) = 1: a scale starts at the standard deviation of the column
+UNIT_SOFTPLUS = math.log(math.e - 1.0)
+# degrees of freedom: above 2, so that there is a variance, and about 7 at the start
+LEAST_FREEDOM, STARTING_FREEDOM = 2.0, 5.0
+# of an expectation exp(m + s² / 2): finite in float32
+LARGEST_EXPONENT = 60.0
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Per cell a Gaussian mixture: each field of shape (..., K, d)."""
+
+    log_weight: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Log density of N(mean, scale²) at ``x``, elementwise, in nats."""
+    return -0.5 * (((x - mean) / scale).square() + LOG_2PI) - scale.log()
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Softplus, 1 at 0."""
+    return functional.softplus(raw + UNIT_SOFTPLUS)
+
+
+class GaussianMixtureHead(Averaged):
+    """K Gaussians a column (K = 1: one Gaussian), each with its mean and scale.
+
+    Bishop (1994), Mixture density networks, eq. 22-24. Scales are floored at
+    ``min_scale``, in standardised units; ``spread`` sets the components apart at the
+    start of training.
+    """
+
+    def __init__(self, min_scale: Tensor, n_mixtures: int) -> None:
+        self.min_scale = min_scale  # (d,)
+        self.n_expectations = len(min_scale)
+        self.n_mixtures = n_mixtures
+        offsets = torch.linspace(-1.0, 1.0, n_mixtures) if n_mixtures > 1 else [0.0]
+        self.spread = torch.as_tensor(offsets).to(min_scale).unsqueeze(-1)  # (K, 1)
+        self.n_outputs = len(min_scale) * (3 * n_mixtures if n_mixtures > 1 else 2)
+
+    def mixture(self, raw: Tensor) -> Mixture:
+        """Raw outputs (..., n_outputs) as a mixture (..., K, d)."""
+        blocks = raw.unflatten(-1, (-1, len(self.min_scale)))
+        if self.n_mixtures == 1:
+            mean, raw_scale = blocks.split(1, dim=-2)
+            log_weight = torch.zeros_like(mean)
+        else:
+            logits, mean, raw_scale = blocks.split(self.n_mixtures, dim=-2)
+            log_weight = functional.log_softmax(logits, dim=-2)
+        scale = self.min_scale + positive(raw_scale)
+        return Mixture(log_weight, mean + self.spread, scale)
+
+    def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Log density of cells ``x`` (..., d), in nats: (..., d)."""
+        parts = self.mixture(raw)
+        log_prob = gaussian_log_prob(x.unsqueeze(-2), parts.mean, parts.scale)
+        if self.n_mixtures == 1:
+            return log_prob.squeeze(-2)
+        return torch.logsumexp(parts.log_weight + log_prob, dim=-2)
+
+    def expectation(self, raw: Tensor) -> Tensor:
+        """Return expected cells (..., d): Σ π μ, without drawing a component."""
+        parts = self.mixture(raw)
+        return (parts.log_weight.exp() * parts.mean).sum(-2)
+
+    def sample(self, raw: Tensor, generator: Generator) -> Tensor:
+        """Draw cells (..., d): a component, then its Gaussian."""
+        parts = self.mixture(raw)
+        cumulative = parts.log_weight.exp().cumsum(-2)
+        u = uniform(cumulative[..., :1, :], generator)
+        pick = (u > cumulative[..., :-1, :]).sum(-2, keepdim=True)
+        mean = parts.mean.gather(-2, pick).squeeze(-2)
+        scale = parts.scale.gather(-2, pick).squeeze(-2)
+        return mean + scale * normal(mean, generator)
+
+
+class FixedGaussianHead(Averaged):
+    """One Gaussian a column whose scale is the same for all rows, and learned.
+
+    The noise of probabilistic principal components, one a column: Tipping & Bishop
+    (1999), eq. 2.
+    """
+
+    def __init__(self, min_scale: Tensor) -> None:
+        self.min_scale = min_scale  # (d,)
+        self.n_outputs = self.n_constants = self.n_expectations = len(min_scale)
+
+    def _parameters(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        mean, raw_scale = raw.chunk(2, dim=-1)
+        return mean, self.min_scale + positive(raw_scale)
+
+    def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Log density of cells ``x`` (..., d), in nats: (..., d)."""
+        return gaussian_log_prob(x, *self._parameters(raw))
+
+    def expectation(self, raw: Tensor) -> Tensor:
+        """Return expected cells (..., d)."""
+        return self._parameters(raw)[0]
+
+    def sample(self, raw: Tensor, generator: Generator) -> Tensor:
+        """Draw cells (..., d)."""
+        mean, scale = self._parameters(raw)
+        return mean + scale * normal(mean, generator)
+
+
+class StudentTHead(Averaged):
+    """Student's t: a location and a scale a cell, degrees of freedom a column."""
+
+    def __init__(self, min_scale: Tensor) -> None:
+        self.min_scale = min_scale  # (d,)
+        self.n_constants = self.n_expectations = len(min_scale)
+        self.n_outputs = 2 * len(min_scale)
+
+    def _parameters(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, raw_scale, raw_freedom = raw.chunk(3, dim=-1)
+        freedom = LEAST_FREEDOM + functional.softplus(raw_freedom + STARTING_FREEDOM)
+        return mean, self.min_scale + positive(raw_scale), freedom
+
+    def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Log density of cells ``x`` (..., d), in nats: (..., d)."""
+        mean, scale, freedom = self._parameters(raw)
+        half = 0.5 * (freedom + 1.0)
+        squares = ((x - mean) / scale).square() / freedom
+        norm = torch.lgamma(half) - torch.lgamma(0.5 * freedom)
+        norm = norm - 0.5 * (freedom * math.pi).log() - scale.log()
+        return norm - half * squares.log1p()
+
+    def expectation(self, raw: Tensor) -> Tensor:
+        """Return expected cells (..., d)."""
+        return self._parameters(raw)[0]
+
+    def sample(self, raw: Tensor, generator: Generator) -> Tensor:
+        """Draw cells (..., d): a normal over the root of a scaled chi-square."""
+        mean, scale, freedom = self._parameters(raw)
+        spread = gamma(0.5 * freedom.expand(mean.shape), generator) / (0.5 * freedom)
+        return mean + scale * normal(mean, generator) * spread.rsqrt()
+
+
+class LogNormalHead(GaussianMixtureHead):
+    """A Gaussian of the encoded logarithm, whose expectation is that of the value.
+
+    ``unit`` is the standard deviation of the logarithm, which the encoding divides by.
+    """
+
+    def __init__(self, min_scale: Tensor, unit: Tensor) -> None:
+        super().__init__(min_scale, 1)
+        self.unit = unit  # (d,)
+
+    def expectation(self, raw: Tensor) -> Tensor:
+        """Return E[exp(unit x)]: (..., d)."""
+        parts = self.mixture(raw)
+        mean, scale = parts.mean.squeeze(-2), parts.scale.squeeze(-2)
+        exponent = self.unit * mean + 0.5 * (self.unit * scale).square()
+        return exponent.clamp(max=LARGEST_EXPONENT).exp()
+
+    def point(self, expectation: Tensor) -> Tensor:
+        """Return the cells whose decoded value is the expectation."""
+        return expectation.log() / self.unit
