@@ -570,7 +570,7 @@ class VAETransformer(LatentVariableEstimator):
         kinds |= {column: KINDS[name] for column, name in asked.items()}
         schema = learn_schema(table, weight, density=True, kinds=kinds)
         self.likelihoods_ = {
-            column.name: asked.get(column.name, AUTOMATIC[column.kind])
+            column.name: asked.get(column.name) or AUTOMATIC[column.kind]
             for column in schema.columns
         }
         return schema

@@ -146,7 +146,8 @@ def decode(
         for i, column in enumerate(schema.columns)
     }
     if schema.is_frame:
-        return pd.DataFrame(columns, index=index)
+        frame = pd.DataFrame(columns)
+        return frame if index is None else frame.set_axis(index)
     if schema.of_kind(*DISCRETE) and any(c.dtype == "object" for c in schema.columns):
         out = np.empty(cells.shape, dtype=object)
         for i, column in enumerate(columns.values()):
@@ -160,8 +161,8 @@ def decode(
 
 def _restore(
     column: Column, cells: Array, rng: np.random.Generator | None
-) -> pd.api.extensions.ExtensionArray | NDArray[np.generic]:
-    """One decoded column in the dtype of ``fit``."""
+) -> pd.Series | pd.api.extensions.ExtensionArray:
+    """Return one decoded column in the dtype of ``fit``."""
     if column.kind not in DISCRETE:
         return _as_dtype(cells, column.dtype)
     positions = cells.astype(int)
@@ -174,7 +175,8 @@ def _restore(
         dtype = pd.CategoricalDtype(list(column.levels.values), column.levels.ordered)
         return pd.Categorical(labels, dtype=dtype)
     if isinstance(column.categories[0], str):
-        return labels.astype(pd.api.types.pandas_dtype(column.dtype)).array
+        text = pd.api.types.pandas_dtype(column.dtype)
+        return pd.Series(labels.to_numpy(), dtype=text)
     return _as_dtype(labels.to_numpy(dtype=np.float64), column.dtype)
 
 
@@ -211,9 +213,17 @@ def fill(table: RawTable, completed: Rows) -> Rows:
             )
             out[label] = column.where(missing[:, i], seen)
         elif missing[:, i].any():
-            source = rows.iloc[:, i].astype(column.dtype)
-            out[label] = column.mask(missing[:, i], source.array)
+            out[label] = _filled(column, missing[:, i], rows.iloc[:, i])
     return out
+
+
+def _filled(
+    column: pd.Series, missing: NDArray[np.bool_], completed: pd.Series
+) -> pd.Series:
+    """Fill a column, in its own dtype unless nothing in it was observed."""
+    if missing.all() and not pd.api.types.is_numeric_dtype(completed.dtype):
+        return completed.set_axis(column.index)
+    return column.mask(missing, completed.astype(column.dtype).array)
 
 
 def seen_array(table: RawTable) -> NDArray[np.generic]:

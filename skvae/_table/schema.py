@@ -1,5 +1,6 @@
 """What ``fit`` learned about the columns: kind, location, scale, resolution."""
 
+import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
@@ -148,6 +149,8 @@ def learn_schema(
     for i, column in enumerate(table.names):
         kind = _kind(table, i, density, (kinds or {}).get(column), name)
         columns.append(_learn_column(table, i, weight, kind))
+        if columns[-1].pooled:
+            _warn_of_many(columns[-1], name)
     constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
     if density and constant:
         raise ValueError(
@@ -159,6 +162,16 @@ def learn_schema(
     if scored:
         usable = [_scored(c, table.values[:, i], weight) for i, c in enumerate(usable)]
     return Schema(tuple(usable), table.frame is not None)
+
+
+def _warn_of_many(column: Column, name: str) -> None:
+    warnings.warn(
+        f"{name} column {column.name!r} has {len(column.categories)} categories: the "
+        f"{MOST_CODES - 1} most frequent are modelled one by one, the others together, "
+        "each with its share of them. Leave the column out if it names rows.",
+        UserWarning,
+        stacklevel=6,
+    )
 
 
 def _kind(table: RawTable, i: int, density: bool, asked: str | None, name: str) -> str:
