@@ -111,17 +111,24 @@ class Fit:
         """Log densities by how the outputs were modelled.
 
         skvae models two outputs as they are. Other methods have one: they take the
-        product of both marginals, and the chain rule in both orders,
+        product of both marginals. All can take the chain rule in both orders,
         p(y₁ | x) p(y₂ | x, y₁) and p(y₂ | x) p(y₁ | x, y₂).
         """
-        if self.y.ndim == 1 or self.method == "skvae":
-            return {"whole": self._fit(self.X, self.y, self.X_test, self.y_test)}
+        if self.y.ndim == 1:
+            return {"whole": self._whole()}
         first, second = self._alone(0), self._alone(1)
+        joint = self.method == "skvae"
         return {
-            "marginals": both(first, second),
+            "whole" if joint else "marginals": (
+                self._whole() if joint else both(first, second)
+            ),
             "chain from y₁": both(first, self._given_other(1)),
             "chain from y₂": both(second, self._given_other(0)),
         }
+
+    def _whole(self) -> Density:
+        """Fit all outputs at once."""
+        return self._fit(self.X, self.y, self.X_test, self.y_test)
 
     def _alone(self, output: int) -> Density:
         """Fit one output to the features."""

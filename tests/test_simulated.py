@@ -136,8 +136,10 @@ def test_skvae_models_outputs_together_and_with_twice_the_draws(
     monkeypatch.setattr(simulated, "N_TEST", 50)
     small = {"max_iter": 2, "n_estimators": 1, "hidden_layer_sizes": (8,)}
     settings = simulated.Settings(parameters=small)
-    (row,) = simulated.run_seed(name, "skvae", 0, 60, settings)
+    row, *chains = simulated.run_seed(name, "skvae", 0, 60, settings)
     assert row.joint == "whole"
+    joints = ["chain from y₁", "chain from y₂"] if name == "ring" else []
+    assert [chain.joint for chain in chains] == joints
     assert np.isfinite([row.kl, row.kl_doubled]).all()
     assert row.kl_doubled != row.kl
     assert row.kl_doubled == pytest.approx(row.kl, abs=0.5)
