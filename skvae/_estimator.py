@@ -148,6 +148,7 @@ class LatentVariableEstimator(
         heads: tuple[HeadConfig, ...],
         n_codes: tuple[int, ...],
         condition_codes: tuple[int, ...] = (),
+        prior: str = "conditional",
     ) -> ModelConfig:
         """Configure a model of a table by the codes of its columns, 0 for numbers."""
         return ModelConfig(
@@ -159,7 +160,7 @@ class LatentVariableEstimator(
             activation=self.activation,
             numeric_embedding=self.numeric_embedding,
             n_estimators=self.n_estimators,
-            prior="conditional" if condition_codes else "normal",
+            prior=prior,
             n_codes=n_codes,
             condition_codes=condition_codes,
         )

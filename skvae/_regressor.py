@@ -257,7 +257,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Numeric and boolean columns; ``NaN`` where a value is missing.
+            Numbers, booleans, text and categories; ``NaN`` where a value is missing.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets; several outputs are modelled jointly.
         sample_weight : array-like of shape (n_samples,), optional
@@ -272,8 +272,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter is out of range, a feature is not numeric or infinite, or a
-            target is missing, infinite or constant; the message names it.
+            If a parameter is out of range, a feature holds dates or mixed objects or is
+            infinite, or a target is missing, infinite or constant; the message names
+            it.
         """
         proceed = self._continues()
         if (X_val is None) != (y_val is None):

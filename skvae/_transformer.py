@@ -49,11 +49,12 @@ AUTOMATIC = {
     ORDINAL: "categorical",
     CATEGORICAL: "categorical",
 }
+PRIORS = ("normal", "mixture")
 N_MIXTURES = 5  # components a column under likelihood="mixture"
 
 
 class VAETransformer(LatentVariableEstimator):
-    """Variational autoencoder of a table with numeric and binary columns and holes.
+    """Variational autoencoder of a table of numbers, categories and holes.
 
     Rows are generated as z ~ N(0, I), x ~ p(x | z), with a network for p and one for
     the approximate posterior q(z | x). The fitted model gives a representation
@@ -65,10 +66,18 @@ class VAETransformer(LatentVariableEstimator):
     ----------
     n_components : int, default=8
         Latent dimensions.
-    likelihood : {"auto", "gaussian", "mixture", "bernoulli"} or dict, default="auto"
-        p(x | z) of the columns, as one name or ``{column: name}``; ``"auto"`` gives
-        boolean and 0/1 columns ``"bernoulli"`` and others ``"gaussian"`` with a learned
-        standard deviation. Columns of an array are named ``"x0"``, ``"x1"``, ...
+    likelihood : str or dict, default="auto"
+        p(x | z) of the columns, as one name or ``{column: name}``. Of numbers:
+        ``"gaussian"`` with a standard deviation learned for every cell,
+        ``"gaussian_fixed"`` with one a column, the heavy-tailed ``"student_t"``, a
+        ``"mixture"`` of 5 Gaussians, ``"lognormal"`` for positive values, ``"poisson"``
+        and ``"negative_binomial"`` for counts, ``"bernoulli"`` for 0 and 1; of text and
+        categories: ``"categorical"``. ``"auto"`` takes ``"bernoulli"`` for booleans and
+        columns of 0 and 1, ``"gaussian"`` for other numbers. Columns of an array are
+        named ``"x0"``, ``"x1"``, ...
+    prior : {"normal", "mixture"}, default="normal"
+        p(z): N(0, I), or a mixture of Gaussians that is fitted to the posteriors of the
+        training rows after training [5]_, so that ``sample`` draws z where rows are.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -173,6 +182,8 @@ class VAETransformer(LatentVariableEstimator):
        arXiv:1509.00519
     .. [3] Mattei, Frellsen (2019), MIWAE, eq. 4. arXiv:1812.02633
     .. [4] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+    .. [5] Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From variational to
+       deterministic autoencoders, sec. 4. arXiv:1903.12436
 
     Examples
     --------
@@ -193,6 +204,7 @@ class VAETransformer(LatentVariableEstimator):
         n_components: int = 8,
         *,
         likelihood: str | Mapping[Hashable, str] = "auto",
+        prior: str = "normal",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.0,
@@ -224,6 +236,7 @@ class VAETransformer(LatentVariableEstimator):
     ) -> None:
         self.n_components = n_components
         self.likelihood = likelihood
+        self.prior = prior
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
@@ -267,7 +280,7 @@ class VAETransformer(LatentVariableEstimator):
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
-            Numeric and boolean columns; ``NaN`` where a value is missing.
+            Numbers, booleans, text and categories; ``NaN`` where a value is missing.
         y : None
             Ignored; here for the scikit-learn interface.
         sample_weight : array-like of shape (n_samples,), optional
@@ -282,8 +295,8 @@ class VAETransformer(LatentVariableEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter is out of range, or a column is not numeric, infinite,
-            constant or without any value; the message names it.
+            If a parameter is out of range, or a column holds dates or mixed objects, is
+            infinite, constant or without any value; the message names it.
         """
         proceed = self._continues()
         config = self._train_config()
@@ -584,7 +597,8 @@ class VAETransformer(LatentVariableEstimator):
             self._head(name, tuple(columns), self.schema_, N_MIXTURES)
             for (name, _), columns in groups.items()
         )
-        return self._model_config(heads, self.schema_.n_codes)
+        check_choice("prior", self.prior, PRIORS)
+        return self._model_config(heads, self.schema_.n_codes, prior=self.prior)
 
     def _rows(
         self, table: RawTable, weight: Array | None = None, name: str = "X"

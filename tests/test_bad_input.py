@@ -103,6 +103,7 @@ CHOICES = {
     "min_scale": (["tiny"], ["auto"]),
     "likelihood": (["normal", 3, None], ["auto", "gaussian", "mixture", "bernoulli"]),
     "handle_unknown": (["missing", None], ["warn", "ignore", "error"]),
+    "prior": (["gaussian", None], ["normal", "mixture"]),
 }
 FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start")}
 ELSEWHERE = {

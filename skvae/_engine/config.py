@@ -8,7 +8,7 @@ ACTIVATIONS = ("silu", "relu", "tanh", "gelu", "identity")
 EMBEDDINGS = (None, "periodic")
 OBJECTIVES = ("elbo", "iwae")
 SCHEDULES = ("linear", "cyclical", "constant")
-PRIORS = ("normal", "conditional")
+PRIORS = ("normal", "mixture", "conditional")
 HEADS = (
     "gaussian",
     "gaussian_fixed",

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from skvae._engine import likelihoods
-from skvae._engine.distributions import Gaussian
+from skvae._engine.distributions import Gaussian, GaussianMixture
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
@@ -50,6 +50,7 @@ class Inference:
         draws: Tensor,
         n_predictive: int,
         max_elements: int,
+        mixture: GaussianMixture | None = None,
     ) -> None:
         self.model = model
         self.max_elements = max_elements  # of an array inside the decoder
@@ -57,6 +58,7 @@ class Inference:
         self.draws = draws[None, :, None, :]  # (1, S, 1, L)
         self.predictive_draws = self.draws[:, :n_predictive]
         self.n_members = weights.shape[0]
+        self.latent_mixture = mixture  # p(z), in the place of the model's
 
     def posterior(self, batch: Batch) -> Gaussian:
         """q(z | x, c): (E, N, L)."""
@@ -74,7 +76,21 @@ class Inference:
 
     def kl(self, batch: Batch) -> Tensor:
         """KL(q || p) in each dimension, in nats: (E, N, L)."""
-        return self.posterior(batch).kl(self.prior(batch))
+        posterior, prior = self.posterior(batch), self.latent_prior(batch)
+        if isinstance(prior, Gaussian):
+            return posterior.kl(prior)
+        z = posterior.at(self.draws)
+        return (posterior.log_prob_each(z) - prior.marginal_log_prob(z)).mean(1)
+
+    def latent_prior(
+        self, batch: Batch, features: list[Tensor] | None = None
+    ) -> Gaussian | GaussianMixture:
+        """p(z | c) as it is used: the model's, or what was fitted in its place."""
+        if self.latent_mixture is not None:
+            return replace(self.latent_mixture, n_rows=batch.weight.shape[1])
+        if features is None:
+            features = self.model.features(self.w, batch)
+        return self._prior(batch, features)
 
     def importance(self, batch: Batch, read: Reader) -> Importance:
         """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3.
@@ -84,7 +100,7 @@ class Inference:
         """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
-        prior = self._prior(batch, features)
+        prior = self.latent_prior(batch, features)
 
         def joint(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             outputs = self.model.decode(self.w, z, features)
@@ -106,7 +122,7 @@ class Inference:
         self,
         log_joint: LogDensity,
         posterior: Gaussian,
-        prior: Gaussian,
+        prior: Gaussian | GaussianMixture,
         batch: Batch,
     ) -> Proposal:
         """Choose where to draw from: near the posterior, and never only there.
@@ -119,7 +135,7 @@ class Inference:
         approximation, whose weights vary ten times less (benchmarks/README.md).
         """
         n_draws = self.draws.shape[1]
-        if self.model.config.ties:
+        if self.model.config.ties and isinstance(prior, Gaussian):
             near = laplace(log_joint, prior, posterior)
             broad: list[tuple[float, Proposal]] = [(0.125, posterior), (0.125, prior)]
             return Mixture.of(n_draws, [(0.75, near), *broad])
@@ -184,15 +200,9 @@ class Inference:
     def sample(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
         """Fresh draws of x given c, a member at random for each: (M, N, D)."""
         features = self.model.features(self.w, batch)
-        prior = self.prior(batch)
-        _, n_rows, n_latent = prior.mean.shape
-        noise = torch.randn(
-            (1, n_draws, n_rows, n_latent),
-            generator=generator,
-            device=generator.device,
-            dtype=prior.mean.dtype,
-        )
-        outputs = self.model.decode(self.w, prior.at(noise), features)
+        z = self.latent_prior(batch, features).sample(n_draws, generator)
+        n_rows = z.shape[2]
+        outputs = self.model.decode(self.w, z, features)
         member = torch.randint(
             self.n_members,
             (1, n_draws, n_rows, 1),
