@@ -67,7 +67,8 @@ class VAETransformer(LatentVariableEstimator):
     n_components : int, default=8
         Latent dimensions.
     likelihood : str or dict, default="auto"
-        p(x | z) of the columns, as one name or ``{column: name}``. Of numbers:
+        p(x | z) of the columns, as ``{column: name}``, or as one name for all columns
+        that hold no text or categories. Of numbers:
         ``"gaussian"`` with a standard deviation learned for every cell,
         ``"gaussian_fixed"`` with one a column, the heavy-tailed ``"student_t"``, a
         ``"mixture"`` of 5 Gaussians, ``"lognormal"`` for positive values, ``"poisson"``
@@ -560,7 +561,11 @@ class VAETransformer(LatentVariableEstimator):
             check_choice("likelihood", self.likelihood, ("auto", *KINDS))
             if self.likelihood == "auto":
                 return {}
-            return dict.fromkeys(table.names, self.likelihood)
+            return {
+                name: self.likelihood
+                for i, name in enumerate(table.names)
+                if i not in table.labels
+            }
         if not isinstance(self.likelihood, Mapping):
             raise TypeError(
                 f"likelihood must be one of {['auto', *KINDS]} or a dict {{column: "

@@ -19,6 +19,7 @@ from skvae._table.schema import (
     ORDINAL,
     POSITIVE,
     learn_schema,
+    recurring,
 )
 
 QUICK = {
@@ -29,6 +30,7 @@ QUICK = {
     "max_iter": 5,
     "random_state": 0,
 }
+LONGER = {"max_iter": 120, "learning_rate_init": 1e-2}
 quick = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
@@ -225,6 +227,18 @@ def test_a_likelihood_asked_for_gives_rows_of_its_kind(column, likelihood):
         assert (rows[column] > 0).all()
     assert np.isfinite(filled[column].astype(float)).all()
     assert np.isfinite(model.score(frame))
+
+
+@quick
+def test_one_name_is_for_the_columns_without_text():
+    frame = mixed()[["size", "word", "level", "count"]]
+    model = VAETransformer(**QUICK, likelihood="mixture").fit(frame)
+    assert model.likelihoods_ == {
+        "size": "mixture",
+        "word": "categorical",
+        "level": "categorical",
+        "count": "mixture",
+    }
 
 
 @quick
@@ -443,3 +457,41 @@ def test_columns_are_chosen_in_the_order_of_the_table():
     assert chosen_columns(["c", "a"], names) == ["a", "c"]
     assert chosen_columns([-1, 0], names) == ["a", "c"]
     assert chosen_columns(None, names) == chosen_columns("from_dtype", names) == []
+
+
+# -- draws -----------------------------------------------------------------------
+
+
+@quick
+@pytest.mark.parametrize("as_array", [False, True])
+def test_draws_of_a_column_whose_values_recur_are_among_its_values(as_array):
+    """Mostly zeros, and a few large numbers: half of all draws would miss the zero."""
+    rng = np.random.default_rng(0)
+    n = 300
+    gain = np.where(rng.random(n) < 0.9, 0.0, rng.choice([1500.0, 7000.0], size=n))
+    frame = pd.DataFrame({"gain": gain, "size": rng.normal(size=n)})
+    X = frame.to_numpy() if as_array else frame
+    likelihood = {"x0" if as_array else "gain": "mixture"}
+    model = VAETransformer(**QUICK | LONGER, likelihood=likelihood)
+    rows = np.asarray(model.fit(X).sample(1000, random_state=0))
+    assert set(rows[:, 0]) == {0.0, 1500.0, 7000.0}
+    assert (rows[:, 0] == 0).mean() == pytest.approx(0.9, abs=0.08)
+    assert len(set(rows[:, 1])) == 1000
+    holes = frame.assign(gain=np.nan).head(20)
+    holes = holes.to_numpy() if as_array else holes
+    drawn = np.asarray(model.impute(holes, n_imputations=1, random_state=0)[0])
+    assert set(drawn[:, 0]) <= {0.0, 1500.0, 7000.0}
+    mean = np.asarray(model.impute(holes))[:, 0]
+    assert not set(mean) & {0.0, 1500.0, 7000.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.tile([3.0, 1.0, 2.0], 3), (1.0, 2.0, 3.0)),
+        (np.arange(9.0), ()),
+        (np.repeat(np.arange(1001.0), 3), ()),
+    ],
+)
+def test_values_recur_where_there_are_few_and_often(values, expected):
+    assert recurring(values) == expected

@@ -137,8 +137,9 @@ def decode(
 ) -> Rows:
     """Return encoded rows (N, D) as ``fit`` saw them: DataFrame or array.
 
-    Where rare categories share a code, ``rng`` draws one of them; without it, it is
-    the most frequent.
+    With ``rng`` they are draws: of rare categories that share a code it picks one, and
+    a value of a column whose values recur becomes the nearest of them. Without it they
+    are expectations, and the category is the most frequent.
     """
     cells = decode_array(schema, values)
     columns = {
@@ -153,8 +154,9 @@ def decode(
         for i, column in enumerate(columns.values()):
             out[:, i] = np.asarray(column, dtype=object)
         return out
-    for i in schema.of_kind(*DISCRETE):  # of an array of numbers
-        cells[:, i] = np.asarray(columns[schema.columns[i].name], dtype=np.float64)
+    cells = np.column_stack(
+        [np.asarray(column, dtype=np.float64) for column in columns.values()]
+    )
     dtype = np.result_type(*{np.dtype(column.dtype) for column in schema.columns})
     return cells.astype(np.float32 if dtype == np.float32 else np.float64)
 
@@ -164,7 +166,8 @@ def _restore(
 ) -> pd.Series | pd.api.extensions.ExtensionArray:
     """Return one decoded column in the dtype of ``fit``."""
     if column.kind not in DISCRETE:
-        return _as_dtype(cells, column.dtype)
+        drawn = rng is not None and column.lattice
+        return _as_dtype(_nearest(column, cells) if drawn else cells, column.dtype)
     positions = cells.astype(int)
     if column.pooled and rng is not None:
         shared = positions == column.n_codes - 1
@@ -178,6 +181,13 @@ def _restore(
         text = pd.api.types.pandas_dtype(column.dtype)
         return pd.Series(labels.to_numpy(), dtype=text)
     return _as_dtype(labels.to_numpy(dtype=np.float64), column.dtype)
+
+
+def _nearest(column: Column, cells: Array) -> Array:
+    """Return the nearest value of the lattice for each cell."""
+    values = np.array(column.lattice)
+    middles = 0.5 * (values[1:] + values[:-1])
+    return values[np.searchsorted(middles, cells)]
 
 
 def _as_dtype(cells: Array, dtype: str) -> pd.api.extensions.ExtensionArray:

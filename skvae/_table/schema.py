@@ -29,6 +29,8 @@ SMALLEST_SCALE = 1e-4
 LARGEST_FLOOR = 0.5
 # of a column; what is rarer shares the last code
 MOST_CODES = 256
+# values recur where each occurs so often on average, and there are no more of them
+OFTEN, MOST_RECURRING = 3, 1000
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Column:
     a value rounded as this column is: what no decoder may claim to know better.
     ``knots`` map standardised values to normal scores; without them there is no second
     encoding.
+
+    ``lattice`` holds the values of a numeric column whose values recur, in original
+    units: a draw from it is one of them.
 
     Of more than ``MOST_CODES`` categories the rarest share the last code; ``pooled``
     holds the share that each of them has of it.
@@ -55,6 +60,7 @@ class Column:
     knots: Knots = ()
     categories: Labels = ()
     pooled: tuple[float, ...] = ()
+    lattice: tuple[float, ...] = ()
     levels: Levels | None = None  # what a pandas category declares
 
     @property
@@ -214,6 +220,7 @@ def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
         return plain
     if kind in DISCRETE:
         return _with_categories(plain, table, i, values, weights)
+    plain = replace(plain, lattice=recurring(values))
     if kind == POSITIVE:
         values = np.log(values)
     shift = float(np.average(values, weights=weights))
@@ -259,6 +266,13 @@ def _scored(column: Column, cells: Array, weight: Array) -> Column:
     seen = ~np.isnan(cells)
     standardised = (cells[seen] - column.shift) / column.scale
     return replace(column, knots=learn_knots(standardised, weight[seen]))
+
+
+def recurring(values: Array) -> tuple[float, ...]:
+    """Return the distinct values if they recur, else nothing."""
+    distinct = np.unique(values)
+    often = len(distinct) <= min(MOST_RECURRING, len(values) // OFTEN)
+    return tuple(distinct.tolist()) if often else ()
 
 
 def rounding_error(values: Array, weight: Array | None = None) -> float:
