@@ -495,3 +495,17 @@ def test_draws_of_a_column_whose_values_recur_are_among_its_values(as_array):
 )
 def test_values_recur_where_there_are_few_and_often(values, expected):
     assert recurring(values) == expected
+
+
+@quick
+def test_a_row_without_any_cell_is_no_hindrance():
+    """Its likelihood is that of nothing, 1, within the Monte Carlo error."""
+    frame = mixed()[["size", "word", "flag"]]
+    empty = frame.head(5).mask(np.ones((5, 3), dtype=bool))
+    rows = pd.concat([frame, empty.astype(object)], ignore_index=True).convert_dtypes()
+    model = VAETransformer(**QUICK).fit(rows)
+    log_prob, error = model.score_samples(rows, return_se=True)
+    assert (np.abs(log_prob[-5:]) < 4 * error[-5:] + 1e-6).all()
+    assert (error[-5:] < 0.02).all()
+    filled = model.impute(rows)[-5:]
+    assert not filled.isna().any(axis=None)
