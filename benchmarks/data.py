@@ -2,7 +2,8 @@
 
 Layout: ``DIR/uci/NAME.npz`` with ``X`` (n, d), ``y`` (n,) and ``test``, one row of
 packed bits per split that marks its test rows; ``DIR/tables/NAME.csv.gz`` and what its
-columns are in ``DIR/tables/META.json``; ``DIR/adbench/NAME.npz`` with ``X`` (n, d).
+columns are in ``DIR/tables/META.json``; ``DIR/adbench/NAME.npz`` with ``X`` (n, d) and
+``y`` (n,), 1 for an anomaly.
 """
 
 import json
@@ -26,13 +27,13 @@ class RegressionSet:
     splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
-def data_folder(given: str | None = None) -> Path:
+def data_folder(given: str | None = None, kind: str = "uci") -> Path:
     """Folder of the benchmark data: ``given``, else what ``SKVAE_DATA`` names.
 
     Raises
     ------
     FileNotFoundError
-        If neither is there, or it has no folder ``uci``.
+        If neither is there, or it has no folder ``kind``.
     """
     name = given or os.environ.get(VARIABLE)
     if not name:
@@ -40,10 +41,10 @@ def data_folder(given: str | None = None) -> Path:
             f"No benchmark data: give their folder as --data DIR or in {VARIABLE}."
         )
     folder = Path(name)
-    if not (folder / "uci").is_dir():
+    if not (folder / kind).is_dir():
         raise FileNotFoundError(
-            f"{folder} has no folder 'uci' of npz files: --data (or {VARIABLE}) must "
-            "name the folder above it."
+            f"{folder} has no folder {kind!r} of npz files: --data (or {VARIABLE}) "
+            "must name the folder above it."
         )
     return folder
 
@@ -65,6 +66,27 @@ def load_uci(folder: Path, name: str) -> RegressionSet:
     is_test = np.unpackbits(packed, axis=1)[:, : len(y)].astype(bool)
     splits = [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in is_test]
     return RegressionSet(X.astype(np.float64), y.astype(np.float64), splits)
+
+
+def anomaly_sets(folder: Path) -> list[str]:
+    """Names of the sets with labelled anomalies."""
+    return sorted(path.stem for path in (folder / "adbench").glob("*.npz"))
+
+
+def load_anomalies(folder: Path, name: str) -> tuple[NDArray[np.float64], NDArray]:
+    """Read rows (n, d) and whether each is an anomaly (n,).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such set; the message lists those that are there.
+    """
+    path = folder / "adbench" / f"{name}.npz"
+    if not path.is_file():
+        there = anomaly_sets(folder)
+        raise FileNotFoundError(f"No set {name!r} in {path.parent}; there are {there}.")
+    with np.load(path) as arrays:
+        return arrays["X"].astype(np.float64), arrays["y"].ravel() == 1
 
 
 def load_table(folder: Path, name: str, n_splits: int) -> RegressionSet:

@@ -1,0 +1,409 @@
+"""``VAEOutlierDetector``: rows that the model of the others finds unlikely."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skvae._engine.config import check_number
+from skvae._estimator import RandomState, draw_seed, read_weights
+from skvae._table import codec
+from skvae._table.reading import take_rows
+from skvae._transformer import VAETransformer
+
+Array = NDArray[np.floating]
+
+FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
+
+
+class RowDensity(VAETransformer):
+    """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
+
+    ``density_`` is what scores rows: the trained model with wider decoders.
+    """
+
+    _novelties = True
+
+    def refine(
+        self, X: ArrayLike, sample_weight: ArrayLike | None, smoothing: float
+    ) -> tuple[Array, Array]:
+        """Make ``density_``; return the rows' scores and weights, where positive."""
+        table, encoded = self._encode(X, self.schema_)
+        weight, keep = read_weights(sample_weight, len(encoded), min_rows=2)
+        self.density_ = self.learned_.smoothed(smoothing)
+        jacobian = codec.log_scale(self.schema_, take_rows(table, keep)).sum(axis=1)
+        return self._densities(encoded[keep]) - jacobian, weight
+
+    def log_prob(self, X: ArrayLike) -> Array:
+        """Log density of the observed cells of each row, in original units: (N,)."""
+        table, encoded = self._encode(X, self.schema_)
+        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
+        return self._densities(encoded) - jacobian
+
+    def log_prob_given_others(self, X: ArrayLike) -> Array:
+        """Return log p(x_d | all other cells of x) in original units: (N, D)."""
+        table, encoded = self._encode(X, self.schema_)
+        whole = self._densities(encoded)
+        cells = np.zeros(encoded.shape)
+        for d in range(encoded.shape[1]):
+            others = encoded.copy()
+            others[:, d] = np.nan
+            cells[:, d] = whole - self._densities(others)
+        cells -= codec.log_scale(self.schema_, table)
+        return np.where(np.isnan(encoded), 0.0, cells)
+
+    def _densities(self, encoded: Array) -> Array:
+        from skvae._engine import door
+
+        engine = door.Engine(self.density_, self.device)
+        return engine.log_prob(door.Encoded.of(encoded))[0]
+
+
+class VAEOutlierDetector(OutlierMixin, BaseEstimator):
+    """Outliers by the likelihood of a variational autoencoder.
+
+    Rows are scored by log p(x) under a ``VAETransformer``, an importance-weighted
+    estimate with every latent integrated out, and not by an error of reconstruction.
+    Columns may be numeric, boolean or categories, and have missing cells, which are
+    integrated out, too.
+
+    Parameters
+    ----------
+    n_components : int, default=8
+        Latent dimensions.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Fraction of outliers among the rows of ``fit``, which ``offset_`` is made to
+        cut off. ``"auto"``: what lies more than 1.5 interquartile ranges below the
+        lower quartile of their scores, Tukey's fence, which up to a quarter of outliers
+        cannot move far [2]_.
+    likelihood : str or dict, default="auto"
+        p(x | z) of the columns as in ``VAETransformer``, except that under ``"auto"``
+        numbers that are all 0 or 1 in ``fit`` are numbers: others may come.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Units of the hidden layers of encoder and decoder.
+    activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
+        Activation of the hidden layers.
+    dropout : float, default=0.0
+        Fraction of hidden units dropped at the start of training; it falls to 0 along a
+        line.
+    n_estimators : int, default=4
+        Members: networks trained side by side, whose densities are averaged.
+    objective : {"elbo", "iwae"}, default="elbo"
+        Bound to maximise.
+    n_draws : int, default=1
+        Draws of z per row while training.
+    beta : float, default=1.0
+        Weight of the KL divergence.
+    kl_warmup : float, default=0.05
+        Fraction of training over which that weight rises from 0 to ``beta``.
+    max_iter : int, default=300
+        Epochs at most.
+    max_steps : int, default=3000
+        Batches at most: on large tables training ends after fewer epochs.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
+    learning_rate_init : float, default=3e-3
+        Peak of the learning rate, which warms up and then falls along a cosine.
+    alpha : float, default=1e-4
+        Decoupled weight decay of the weight matrices.
+    early_stopping : bool, default=True
+        Hold out rows, keep the weights that are best on them, and stop when the bound
+        on them has not risen for ``n_iter_no_change`` epochs.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out; each member holds out its own.
+    n_iter_no_change : int, default=40
+        Epochs without a rise of more than ``tol`` before training stops.
+    tol : float, default=1e-3
+        Nats per row that count as a rise.
+    min_scale : "auto" or float, default=0.1
+        Floor of the decoder's standard deviation, in standard deviations of the column.
+        It decides how fine the density is: a small one finds rows off a thin manifold,
+        yet takes every value between the steps of a rounded column for an outlier.
+    smoothing : float, default=0.2
+        What is added to the decoder's standard deviation after training, in standard
+        deviations of the column: scores then see each row from further away, and are
+        less at the mercy of how sure the decoder is of single cells.
+    prior : {"mixture", "normal"}, default="mixture"
+        Density of the latent in the scores: N(0, I), as in training, or a mixture of
+        Gaussians fitted to the posteriors of the training rows [3]_. It finds rows that
+        decode well from where no training row lies.
+    categorical_features : "from_dtype", or array-like, default="from_dtype"
+        Columns whose numbers are categories: names, positions or a mask.
+    handle_unknown : {"warn", "ignore", "error"}, default="warn"
+        Whether a category that ``fit`` has not seen is missing, with or without a
+        warning, or an error.
+    n_samples : int, default=64
+        Fixed draws of z for the likelihoods.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes CUDA when there is one.
+    verbose : bool, default=False
+        Write progress to standard output.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, splits, batches and draws.
+
+    Attributes
+    ----------
+    offset_ : float
+        Rows that score lower are outliers.
+    vae_ : VAETransformer
+        The fitted model, for latents, draws and imputations; its own ``score_samples``
+        has no ``smoothing``.
+    n_iter_ : int
+        Epochs run.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    VAETransformer : The model under it, with other defaults.
+    sklearn.ensemble.IsolationForest : Scores rows by how fast random cuts isolate them.
+
+    Notes
+    -----
+    Numeric columns that are constant in ``fit`` are kept: a value other than the
+    constant is unlikely, the more so the more of its units it is away.
+
+    References
+    ----------
+    .. [1] Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
+       arXiv:1509.00519
+    .. [2] Tukey (1977), Exploratory data analysis, sec. 2D.
+    .. [3] Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From variational to
+       deterministic autoencoders, sec. 4. arXiv:1903.12436
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skvae import VAEOutlierDetector
+    >>> rng = np.random.default_rng(0)
+    >>> t = rng.normal(size=300)
+    >>> X = np.column_stack([t, t, -t]) + 0.1 * rng.normal(size=(300, 3))
+    >>> detector = VAEOutlierDetector(2, random_state=0).fit(X)
+    >>> odd = [[1.0, 1.0, -1.0], [1.0, -1.0, -1.0]]  # the second column of the second
+    >>> detector.predict(odd)
+    array([ 1, -1])
+    >>> int(detector.score_features(odd)[1].argmin())
+    1
+    """
+
+    def __init__(
+        self,
+        n_components: int = 8,
+        *,
+        contamination: float | str = "auto",
+        likelihood: str | Mapping[Hashable, str] = "auto",
+        hidden_layer_sizes: Sequence[int] = (64, 64),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        n_estimators: int = 4,
+        objective: str = "elbo",
+        n_draws: int = 1,
+        beta: float = 1.0,
+        kl_warmup: float = 0.05,
+        max_iter: int = 300,
+        max_steps: int = 3000,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 40,
+        tol: float = 1e-3,
+        min_scale: float | str = 0.1,
+        smoothing: float = 0.2,
+        prior: str = "mixture",
+        categorical_features: str | ArrayLike = "from_dtype",
+        handle_unknown: str = "warn",
+        n_samples: int = 64,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_components = n_components
+        self.contamination = contamination
+        self.likelihood = likelihood
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.n_estimators = n_estimators
+        self.objective = objective
+        self.n_draws = n_draws
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.max_iter = max_iter
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.min_scale = min_scale
+        self.smoothing = smoothing
+        self.prior = prior
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.n_samples = n_samples
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        return tags
+
+    def fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> "VAEOutlierDetector":
+        """Learn the distribution of the rows of ``X``, outliers among them or not.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Columns of numbers, booleans, text or categories; ``NaN`` where a value is
+            missing.
+        y : None
+            Ignored; here for the scikit-learn interface.
+        sample_weight : array-like of shape (n_samples,), optional
+            A row of weight w counts as w rows, for ``offset_``, too.
+
+        Returns
+        -------
+        self : VAEOutlierDetector
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, or a column is infinite or without any
+            value; the message names it.
+        """
+        if not isinstance(self.contamination, str) or self.contamination != "auto":
+            check_contamination(self.contamination)
+        check_number("smoothing", self.smoothing, low=0.0)
+        parameters = self.get_params(deep=False)
+        for name in ("contamination", "smoothing"):
+            del parameters[name]
+        seed = draw_seed(self.random_state)
+        parameters["random_state"] = seed
+        vae = RowDensity(**parameters).fit(X, sample_weight=sample_weight)
+        scores = vae.refine(X, sample_weight, self.smoothing)
+        self.offset_ = self._offset(*scores)
+        self.vae_ = vae
+        self.n_iter_ = vae.n_iter_
+        validate_data(self, X, reset=True, skip_check_array=True)
+        return self
+
+    def score_samples(self, X: ArrayLike) -> Array:
+        """Log-likelihood of the observed cells of each row, importance-weighted [1]_.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Columns as in ``fit``; ``NaN`` cells are integrated out.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            In nats, in the original units of the columns; higher is more normal. The
+            draws of z are fixed in ``fit``, so the same row always gets the same score.
+        """
+        return self._checked(X).log_prob(X)
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """``score_samples(X) - offset_``: negative for outliers.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,)
+            In nats; higher is more normal.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Tell outliers from the rest.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        is_inlier : ndarray of shape (n_samples,)
+            -1 for outliers, 1 for others.
+        """
+        return np.where(self.decision_function(X) < 0.0, -1, 1)
+
+    def score_features(self, X: ArrayLike) -> Array:
+        """Log-likelihood of each cell given all others of its row.
+
+        log p(x) - log p(x without the cell), where the latter integrates the cell out.
+        The expectation of log p(x_d | z), as ``VAETransformer.score_features`` has it,
+        blames other columns too, since an odd cell moves z (benchmarks/README.md).
+        Takes as many passes as there are columns.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples, n_features)
+            In nats, in the original units of the columns; the lowest is the oddest
+            cell. 0 where missing.
+        """
+        return self._checked(X).log_prob_given_others(X)
+
+    # -- helpers -----------------------------------------------------------------
+
+    def _checked(self, X: ArrayLike) -> RowDensity:
+        """Return the fitted model, if ``X`` has the columns of ``fit``."""
+        check_is_fitted(self)
+        if getattr(X, "ndim", 2) == 2:  # else the model says what is wrong
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return self.vae_
+
+    def _offset(self, scores: Array, weight: Array) -> float:
+        """Where ``contamination`` cuts the scores of the training rows."""
+        if isinstance(self.contamination, str):
+            lower, upper = weighted_quantile(scores, weight, [0.25, 0.75])
+            return float(lower - FENCE * (upper - lower))
+        return float(weighted_quantile(scores, weight, self.contamination))
+
+
+def check_contamination(contamination: object) -> None:
+    """Refuse what is no fraction of at most a half.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither "auto" nor a number in (0, 0.5].
+    """
+    if isinstance(contamination, str):
+        raise ValueError(
+            "contamination must be 'auto' or a number in (0, 0.5]; "
+            f"got {contamination!r}."
+        )
+    check_number("contamination", contamination, low=0.0, high=0.5, low_open=True)
+
+
+def weighted_quantile(values: Array, weight: Array, q: ArrayLike) -> Array:
+    """Quantiles, linear between values; for equal weights those of ``np.quantile``."""
+    order = np.argsort(values, kind="stable")
+    values, weight = values[order], weight[order]
+    if len(values) == 1:
+        return np.full(np.shape(q), values[0])
+    before = np.cumsum(weight) - weight
+    return np.interp(q, before / before[-1], values)
