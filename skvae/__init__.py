@@ -8,6 +8,8 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CVAERegressor",
     "PredictiveDistribution",
+    "VAEImputer",
+    "VAEOutlierDetector",
     "VAETransformer",
     "__version__",
     "metrics",
@@ -15,6 +17,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from skvae import metrics
+    from skvae._imputer import VAEImputer
+    from skvae._outlier import VAEOutlierDetector
     from skvae._predictive import PredictiveDistribution
     from skvae._regressor import CVAERegressor
     from skvae._transformer import VAETransformer
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "CVAERegressor": "skvae._regressor",
     "PredictiveDistribution": "skvae._predictive",
+    "VAEImputer": "skvae._imputer",
+    "VAEOutlierDetector": "skvae._outlier",
     "VAETransformer": "skvae._transformer",
 }
 _MODULES = {"metrics"}

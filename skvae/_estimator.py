@@ -177,7 +177,8 @@ class LatentVariableEstimator(
                 f"got {self.verbose!r}."
             )
         names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
-        given = {name: getattr(self, name) for name in names}
+        # the regressor sees its targets whole
+        given = {name: getattr(self, name) for name in names if hasattr(self, name)}
         return TrainConfig(**given | self._settled())
 
     def _one_epoch(self) -> TrainConfig:

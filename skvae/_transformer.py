@@ -86,6 +86,9 @@ class VAETransformer(LatentVariableEstimator):
     dropout : float, default=0.0
         Fraction of hidden units dropped at the start of training; it falls to 0 along a
         line.
+    masking : float, default=0.0
+        Largest share of a row's cells that are hidden from the encoder in a step of
+        training; the likelihood counts them.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the encoder's inputs; ``"periodic"`` adds learned sines and cosines
         of each column [4]_.
@@ -200,6 +203,9 @@ class VAETransformer(LatentVariableEstimator):
     False
     """
 
+    _automatic = AUTOMATIC
+    _novelties = False  # whether rows to come may be unlike any row of fit
+
     def __init__(
         self,
         n_components: int = 8,
@@ -209,6 +215,7 @@ class VAETransformer(LatentVariableEstimator):
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.0,
+        masking: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int = 4,
         objective: str = "iwae",
@@ -241,6 +248,7 @@ class VAETransformer(LatentVariableEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.masking = masking
         self.numeric_embedding = numeric_embedding
         self.n_estimators = n_estimators
         self.objective = objective
@@ -586,9 +594,11 @@ class VAETransformer(LatentVariableEstimator):
         asked = self._likelihoods(table)
         kinds = self._kinds(table.names)
         kinds |= {column: KINDS[name] for column, name in asked.items()}
-        schema = learn_schema(table, weight, density=True, kinds=kinds)
+        schema = learn_schema(
+            table, weight, density=True, novelties=self._novelties, kinds=kinds
+        )
         self.likelihoods_ = {
-            column.name: asked.get(column.name) or AUTOMATIC[column.kind]
+            column.name: asked.get(column.name) or self._automatic[column.kind]
             for column in schema.columns
         }
         return schema

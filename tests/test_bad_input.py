@@ -84,6 +84,7 @@ NUMBERS = {
     "n_samples": (["9", 9.5, None], [0, -1], ["integer"]),
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
     "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
+    "masking": (["0.1", None], [-0.1, 1.1, np.nan], ["number"]),
     "beta": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
     "kl_warmup": ([None], [-0.1, 1.1, np.nan], ["number"]),
     "free_bits": (["1", None], [-0.1, np.inf], ["number"]),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import CVAERegressor, VAETransformer
+from skvae import CVAERegressor, VAEImputer, VAEOutlierDetector, VAETransformer
 
 # the checks fit tiny nets for a few epochs, so that they often end at max_iter or
 # with a latent that is not used yet: those warnings are tested in test_bad_input.py
@@ -26,9 +26,15 @@ EXCUSES = {
 }
 
 
+ESTIMATORS = [VAETransformer, CVAERegressor, VAEImputer, VAEOutlierDetector]
+
+
 @parametrize_with_checks(
-    [VAETransformer(**SMALL), CVAERegressor(**SMALL)],
-    expected_failed_checks=lambda estimator: EXCUSES,
+    [E(**SMALL) for E in ESTIMATORS],
+    # an imputer returns the complete rows of that check as they are
+    expected_failed_checks=lambda estimator: (
+        {} if isinstance(estimator, VAEImputer) else EXCUSES
+    ),
 )
 def test_sklearn_contract(estimator, check):
     check(estimator)

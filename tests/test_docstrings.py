@@ -9,6 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
+        "skvae._imputer",
+        "skvae._outlier",
         "skvae._predictive",
         "skvae._regressor",
         "skvae._transformer",

@@ -304,6 +304,19 @@ def test_no_dropout_is_the_identity():
     assert torch.equal(Noise(generator(), torch.zeros(1)).dropout(h), h)
 
 
+def test_hidden_cells_are_some_of_the_observed_and_up_to_their_share():
+    observed = torch.ones(2, 4000, 50)
+    observed[..., :10] = 0.0
+    seen = Noise(generator(), None, 0.5).hide(observed)
+    assert (seen <= observed).all()
+    hidden = 1.0 - seen[..., 10:].mean(-1)  # of each row
+    # shares are uniform on (0, 0.5); a row of 40 cells adds a deviation of 0.07
+    assert hidden.mean().item() == pytest.approx(0.25, abs=0.01)
+    assert hidden.max().item() < 0.5 + 5 * 0.08
+    assert hidden.var().item() == pytest.approx(0.25 / 12 + 0.0042, rel=0.1)
+    assert Noise(generator()).hide(observed) is observed
+
+
 def test_dropout_of_neighbouring_units_is_independent():
     """Masks are cut from words of eight; joint drops must have the product's rate.
 

@@ -21,6 +21,8 @@ LAYERS = [
     ("skvae._predictive", 1, {"numpy", "scipy"}),
     ("skvae._estimator", 1, {"numpy", "scipy", "sklearn"}),
     ("skvae._transformer", 2, {"numpy", "scipy", "sklearn"}),
+    ("skvae._imputer", 3, {"numpy", "sklearn"}),
+    ("skvae._outlier", 3, {"numpy", "scipy", "sklearn"}),
     ("skvae._conformal", 0, {"numpy"}),
     ("skvae._regressor", 2, {"numpy", "scipy", "sklearn"}),
     ("skvae.metrics._checks", 2, {"numpy"}),

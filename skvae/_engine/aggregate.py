@@ -27,6 +27,7 @@ def fit_mixture(z: Tensor, weight: Tensor, generator: Generator) -> GaussianMixt
     towards each other.
     """
     n_members, n_rows, _ = z.shape
+    weight = weight / weight.mean()  # as in training
     n = max(1, min(n_rows // ROWS_PER_COMPONENT, MOST_COMPONENTS))
     start = torch.stack(
         [torch.randperm(n_rows, generator=generator)[:n] for _ in range(n_members)]

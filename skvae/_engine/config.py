@@ -145,6 +145,7 @@ class TrainConfig:
     learning_rate_init: float = 3e-3
     alpha: float = 1e-4
     dropout: float = 0.0
+    masking: float = 0.0
     early_stopping: bool = True
     validation_fraction: float = 0.1
     n_iter_no_change: int = 40
@@ -168,6 +169,7 @@ class TrainConfig:
         check_number("alpha", self.alpha, low=0)
         check_number("tol", self.tol, low=0)
         check_number("dropout", self.dropout, low=0, high=1, high_open=True)
+        check_number("masking", self.masking, low=0, high=1)
         fraction = self.validation_fraction
         check_number(
             "validation_fraction",

@@ -61,7 +61,18 @@ class Learned:
     bound: Array  # (E,), validation bound of the kept weights, encoded units
     kl: Array  # (E, L), nats, mean over the training rows
     moments: Moments | None = None
-    prior: PriorMixture | None = None
+    prior: PriorMixture | None = None  # fitted in the place of N(0, I)
+
+    def smoothed(self, width: float) -> "Learned":
+        """Return the model with ``width`` added to every decoder's scale.
+
+        In standardised units.
+        """
+        heads = tuple(
+            replace(head, min_scale=tuple(floor + width for floor in head.min_scale))
+            for head in self.config.heads
+        )
+        return replace(self, config=replace(self.config, heads=heads))
 
     @property
     def n_predictive(self) -> int:

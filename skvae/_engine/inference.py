@@ -107,7 +107,8 @@ class Inference:
             cells = self.model.log_prob_cells(outputs, batch)
             return outputs, cells, cells.sum(-1) + prior.log_prob(z)
 
-        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
+        frame = self._prior(batch, features)
+        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, frame, batch)
         z = proposal.at(self.draws)
         row = self.model.decoder_width * self.n_members * z.shape[2]
         log_joint, values = [], []
@@ -123,6 +124,7 @@ class Inference:
         log_joint: LogDensity,
         posterior: Gaussian,
         prior: Gaussian | GaussianMixture,
+        frame: Gaussian,
         batch: Batch,
     ) -> Proposal:
         """Choose where to draw from: near the posterior, and never only there.
@@ -135,15 +137,20 @@ class Inference:
         approximation, whose weights vary ten times less (benchmarks/README.md).
         """
         n_draws = self.draws.shape[1]
-        if self.model.config.ties and isinstance(prior, Gaussian):
-            near = laplace(log_joint, prior, posterior)
-            broad: list[tuple[float, Proposal]] = [(0.125, posterior), (0.125, prior)]
-            return Mixture.of(n_draws, [(0.75, near), *broad])
-        half = Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
-        if self.model.condition is not None:
-            return half
         complete = (batch.x_observed >= 1).all(-1).unsqueeze(1)  # (E, 1, N)
-        return Choice(complete, posterior, half)
+        if self.model.condition is None and complete.all():
+            return posterior
+        if self.model.condition is not None and not self.model.config.ties:
+            return Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
+        near = laplace(log_joint, frame, posterior)
+        broad_shares: list[tuple[float, Proposal]] = [
+            (0.125, posterior),
+            (0.125, prior),
+        ]
+        broad = Mixture.of(n_draws, [(0.75, near), *broad_shares])
+        if self.model.condition is not None:
+            return broad
+        return Choice(complete, posterior, broad)
 
     def log_prob(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log p(x | c) of the observed cells and its standard error: 2 of (N,).

@@ -170,8 +170,12 @@ class LatentModel:
         features: list[Tensor],
         noise: Noise | None = None,
     ) -> Gaussian:
-        """q(z | x, c), from the observed cells of x."""
-        inputs = self.inputs(w, batch.x, batch.x_observed)
+        """q(z | x, c), from the observed cells of x, in training from some of them.
+
+        Whatever q has seen, the importance-weighted bound is one on all of them.
+        """
+        seen = noise.hide(batch.x_observed) if noise else batch.x_observed
+        inputs = self.inputs(w, batch.x, seen)
         return gaussian_from(self.encoder(w, [inputs, *features], noise))
 
     def decode(

@@ -88,11 +88,27 @@ def normal_init(stds: Tensor) -> Initializer:
 
 
 class Noise:
-    """The chance of one training step: normal draws and dropout masks."""
+    """The chance of one training step: normal draws, dropout and hidden cells."""
 
-    def __init__(self, generator: Generator, rate: Tensor | None = None) -> None:
+    def __init__(
+        self, generator: Generator, rate: Tensor | None = None, masking: float = 0.0
+    ) -> None:
         self.generator = generator
         self.rate = rate  # (1,), of dropout; may change from step to step
+        self.masking = masking  # largest share of a row's cells that are hidden
+
+    def hide(self, observed: Tensor) -> Tensor:
+        """Take some cells of each row out of 0/1 ``observed`` (E, N, D).
+
+        The share of a row is drawn uniformly from 0 to ``masking``.
+        """
+        if self.masking == 0.0:
+            return observed
+        uniform = torch.empty_like(observed).uniform_(generator=self.generator)
+        share = torch.empty_like(observed[..., :1]).uniform_(
+            0.0, self.masking, generator=self.generator
+        )
+        return observed * (uniform >= share).to(observed.dtype)
 
     def dropout(self, h: Tensor) -> Tensor:
         """Zero units of ``h`` at the dropout rate and rescale the rest."""

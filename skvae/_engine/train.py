@@ -170,9 +170,11 @@ class Step:
 
     def _noise(self) -> Noise:
         """Make the chance of this step, its dropout rate that of the schedule."""
+        masking = self.config.masking
         if self.config.dropout == 0:
-            return Noise(self.generator)
-        return Noise(self.generator, self.dropouts.index_select(0, self.count))
+            return Noise(self.generator, None, masking)
+        rate = self.dropouts.index_select(0, self.count)
+        return Noise(self.generator, rate, masking)
 
     @torch.no_grad()
     def _update(self, gradient: Tensor) -> None:

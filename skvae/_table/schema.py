@@ -117,6 +117,7 @@ def learn_schema(
     *,
     density: bool,
     scored: bool = False,
+    novelties: bool = False,
     kinds: Mapping[Hashable, str] | None = None,
     name: str = "X",
 ) -> Schema:
@@ -133,6 +134,10 @@ def learn_schema(
         density would be infinite, is refused. Else it is encoded as 0.
     scored : bool
         Whether numeric columns are encoded as normal scores, too.
+    novelties : bool
+        Whether rows to come may be unlike any here: a constant numeric column is then
+        kept under ``density``, with scale 1 in its own units and the largest floor,
+        and numbers that are all 0 or 1 are numbers, not binary.
     kinds : mapping of str to str, optional
         Kinds of columns, where they are not to be inferred.
     name : str
@@ -141,8 +146,8 @@ def learn_schema(
     Raises
     ------
     ValueError
-        If a column has no observed cell, is constant and numeric under ``density``, or
-        holds values that the kind asked for does not have.
+        If a column has no observed cell, is constant and numeric under ``density``
+        without ``novelties``, or holds values that the kind asked for does not have.
     """
     observed = ~np.isnan(table.values)
     empty = [table.names[i] for i in np.flatnonzero(~observed.any(axis=0))]
@@ -153,18 +158,19 @@ def learn_schema(
         )
     columns = []
     for i, column in enumerate(table.names):
-        kind = _kind(table, i, density, (kinds or {}).get(column), name)
+        infer_binary = density and not novelties
+        kind = _kind(table, i, infer_binary, (kinds or {}).get(column), name)
         columns.append(_learn_column(table, i, weight, kind))
         if columns[-1].pooled:
             _warn_of_many(columns[-1], name)
     constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
-    if density and constant:
+    if density and constant and not novelties:
         raise ValueError(
             f"{name} has constant column {constant}; expected at least two distinct "
             "values, since the density of a constant is infinite. Leave it out."
         )
     # a constant condition encodes as 0
-    usable = [c if c.scale > 0.0 else replace(c, scale=1.0) for c in columns]
+    usable = [c if c.scale > 0.0 else _with_unit_scale(c) for c in columns]
     if scored:
         usable = [_scored(c, table.values[:, i], weight) for i, c in enumerate(usable)]
     return Schema(tuple(usable), table.frame is not None)
@@ -180,8 +186,15 @@ def _warn_of_many(column: Column, name: str) -> None:
     )
 
 
-def _kind(table: RawTable, i: int, density: bool, asked: str | None, name: str) -> str:
-    """Check the kind asked for, or infer it: 0/1 columns with a density are binary."""
+def _with_unit_scale(column: Column) -> Column:
+    """Give a constant its own units, and a floor that forgives half of one."""
+    return replace(column, scale=1.0, resolution=LARGEST_FLOOR)
+
+
+def _kind(
+    table: RawTable, i: int, infer_binary: bool, asked: str | None, name: str
+) -> str:
+    """Check the kind asked for, or infer it: booleans are binary, 0/1 where asked."""
     where = f"{name} column {table.names[i]!r}"
     if i in table.labels:
         if asked in NUMERIC or asked == BINARY:
@@ -196,7 +209,7 @@ def _kind(table: RawTable, i: int, density: bool, asked: str | None, name: str) 
     strange = cells[~np.isin(cells, (0.0, 1.0))]
     if asked is None:
         is_bool = table.dtypes[i] in ("bool", "boolean")
-        return BINARY if is_bool or (density and not len(strange)) else CONTINUOUS
+        return BINARY if is_bool or (infer_binary and not len(strange)) else CONTINUOUS
     refused = {
         BINARY: (strange, "have a Bernoulli likelihood; expected 0, 1 or NaN"),
         POSITIVE: (cells[cells <= 0], "be log-normal; expected positive numbers"),
@@ -223,17 +236,25 @@ def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
     plain = replace(plain, lattice=recurring(values))
     if kind == POSITIVE:
         values = np.log(values)
-    shift = float(np.average(values, weights=weights))
-    unit = np.abs(values - shift).max() or 1.0  # squares of 1e200 would overflow
-    variance = np.average(((values - shift) / unit) ** 2, weights=weights)
-    scale = float(unit * np.sqrt(variance))
-    # what is left of a constant after rounding is not a scale
-    if scale <= 1e-12 * np.abs(values).max(initial=0.0):
+    shift, scale = location_and_scale(values, weights)
+    if scale == 0.0:
         return replace(plain, shift=shift, scale=0.0)
     resolution = np.clip(
         rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
     )
     return replace(plain, shift=shift, scale=scale, resolution=float(resolution))
+
+
+def location_and_scale(values: Array, weight: Array) -> tuple[float, float]:
+    """Weighted mean and standard deviation, the latter 0 for a constant."""
+    shift = float(np.average(values, weights=weight))
+    unit = np.abs(values - shift).max() or 1.0  # squares of 1e200 would overflow
+    variance = np.average(((values - shift) / unit) ** 2, weights=weight)
+    scale = float(unit * np.sqrt(variance))
+    # what is left of a constant after rounding is not a scale
+    if scale <= 1e-12 * np.abs(values).max(initial=0.0):
+        return shift, 0.0
+    return shift, scale
 
 
 def _with_categories(

@@ -1,0 +1,378 @@
+"""``VAEImputer``: a table with holes in, the completed table out."""
+
+import inspect
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+
+from skvae._engine.config import check_flag, check_number
+from skvae._estimator import (
+    LatentVariableEstimator,
+    RandomState,
+    draw_seed,
+    read_weights,
+)
+from skvae._table import gaps
+from skvae._table.codec import Rows
+from skvae._table.columns import chosen_columns
+from skvae._table.reading import RawTable, take_rows
+from skvae._table.schema import CONTINUOUS
+from skvae._transformer import AUTOMATIC, VAETransformer
+
+SHARED = tuple(inspect.signature(VAETransformer).parameters)  # parameters
+
+
+class ImputationModel(VAETransformer):
+    """The transformer with mixtures for continuous columns, where it may choose.
+
+    Their conditional densities, given a few cells of a row, have several modes as often
+    as one (benchmarks/README.md).
+    """
+
+    _automatic = AUTOMATIC | {CONTINUOUS: "mixture"}
+
+
+class VAEImputer(LatentVariableEstimator):
+    """Completes missing cells by a variational autoencoder of the table.
+
+    ``transform`` gives every missing cell its conditional expectation (a category its
+    most likely value) given the cells of its row that are there, on rows of ``fit`` and
+    on new ones. Numeric, boolean, text and categorical columns may be mixed; cells that
+    are there come back bit for bit. Missing are ``NaN``, and in tables of objects
+    ``None`` and ``pandas.NA``; no other marks.
+
+    Parameters
+    ----------
+    n_components : int, default=16
+        Latent dimensions.
+    sample_posterior : bool, default=False
+        Whether ``transform`` draws the missing cells of a row from their joint
+        conditional distribution instead of expecting them. Every call draws anew:
+        several make a multiple imputation [2]_.
+    add_indicator : bool, default=False
+        Whether 0/1 columns follow that tell where cells were missing, one for each
+        column with a missing cell in ``fit``.
+    keep_empty_features : bool, default=False
+        Whether columns without any value in ``fit`` come out, filled with 0 (text with
+        ``"missing_value"``, pandas categories with their first), or are dropped with a
+        warning.
+    likelihood : "auto", str or dict, default="auto"
+        As in :class:`VAETransformer`, but ``"auto"`` gives numeric columns a mixture of
+        five Gaussians.
+    dropout : float, default=0.1
+        As in :class:`VAETransformer`.
+    n_draws : int, default=16
+        Draws of z per row while training.
+    kl_warmup : float, default=0.2
+        Fraction of training over which the weight of the KL rises.
+    prior, hidden_layer_sizes, activation, masking, numeric_embedding, n_estimators
+        As in :class:`VAETransformer`: the model.
+    objective, beta, kl_schedule, free_bits
+        As in :class:`VAETransformer`: what training maximises.
+    max_iter, max_steps, batch_size, learning_rate_init, alpha
+        As in :class:`VAETransformer`: how long and how fast.
+    early_stopping, validation_fraction, n_iter_no_change, tol
+        As in :class:`VAETransformer`: when it ends.
+    min_scale, categorical_features, handle_unknown
+        As in :class:`VAETransformer`: the columns.
+    n_samples, warm_start, device, verbose
+        As in :class:`VAETransformer`.
+    random_state : int, RandomState or None, default=None
+        Seed of training and of ``sample_posterior``.
+
+    Attributes
+    ----------
+    vae_ : VAETransformer or None
+        The model of the columns that vary; None where none does. Columns of an array
+        are named ``"x0"``, ``"x1"``, ... in it.
+    indicator_ : MissingIndicator or None
+        Which columns had missing cells; None without ``add_indicator``.
+    n_iter_ : int
+        Epochs of training, 1 where there is nothing to train.
+    random_state_ : RandomState
+        State of the draws.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    VAETransformer : The model, with likelihoods, latents and new rows.
+    sklearn.impute.IterativeImputer : One regression a column, in rounds.
+
+    References
+    ----------
+    .. [1] Mattei, Frellsen (2019), MIWAE, eq. 12. arXiv:1812.02633
+    .. [2] Rubin (1987), Multiple imputation for nonresponse in surveys.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAEImputer
+    >>> X = load_iris().data.copy()
+    >>> X[::3, 2] = np.nan
+    >>> imputer = VAEImputer(n_components=2, max_iter=100, random_state=0).fit(X)
+    >>> imputer.transform([[5.1, 3.5, np.nan, 0.2]]).round()
+    array([[5., 4., 1., 0.]])
+    """
+
+    def __init__(
+        self,
+        n_components: int = 16,
+        *,
+        sample_posterior: bool = False,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        likelihood: str | Mapping[Hashable, str] = "auto",
+        prior: str = "normal",
+        hidden_layer_sizes: Sequence[int] = (128, 128),
+        activation: str = "silu",
+        dropout: float = 0.1,
+        masking: float = 0.0,
+        numeric_embedding: str | None = None,
+        n_estimators: int = 4,
+        objective: str = "iwae",
+        n_draws: int = 16,
+        beta: float = 1.0,
+        kl_warmup: float = 0.2,
+        kl_schedule: str = "linear",
+        free_bits: float = 0.0,
+        max_iter: int = 160,
+        max_steps: int = 8192,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 3e-3,
+        alpha: float = 1e-4,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 40,
+        tol: float = 1e-3,
+        min_scale: float | str = "auto",
+        categorical_features: str | ArrayLike = "from_dtype",
+        handle_unknown: str = "warn",
+        n_samples: int = 128,
+        warm_start: bool = False,
+        device: str = "auto",
+        verbose: bool = False,
+        random_state: RandomState = None,
+    ) -> None:
+        self.n_components = n_components
+        self.sample_posterior = sample_posterior
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.likelihood = likelihood
+        self.prior = prior
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.masking = masking
+        self.numeric_embedding = numeric_embedding
+        self.n_estimators = n_estimators
+        self.objective = objective
+        self.n_draws = n_draws
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.kl_schedule = kl_schedule
+        self.free_bits = free_bits
+        self.max_iter = max_iter
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.alpha = alpha
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.min_scale = min_scale
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
+        self.n_samples = n_samples
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> "VAEImputer":
+        """Learn the distribution of the rows of ``X``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            ``NaN`` where a value is missing.
+        y : None
+            Ignored; here for the scikit-learn interface.
+        sample_weight : array-like of shape (n_samples,), optional
+            A row of weight w counts as w rows; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : VAEImputer
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, or a column holds infinite values, dates or
+            other objects; the message names it.
+        """
+        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
+            check_flag(name, getattr(self, name))
+        with self._unchanged_on_error():
+            table = self._read_table(X, reset=True, min_rows=2)
+            weight, keep = read_weights(sample_weight, len(table.values), 2)
+            self.plan_ = self._learn_plan(table, weight, keep)
+            self.indicator_ = None
+            if self.add_indicator:
+                self.indicator_ = MissingIndicator(error_on_new=False)
+                self.indicator_.fit(_marks(table))
+            self.random_state_ = check_random_state(self.random_state)
+            self.vae_ = self._fit_model(table, weight, keep)
+            self.n_iter_ = 1 if self.vae_ is None else self.vae_.n_iter_
+        return self
+
+    def transform(self, X: ArrayLike) -> Rows:
+        """Complete the missing cells of ``X``.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Columns as in ``fit``; ``NaN`` where a value is missing.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features_out)
+            Arrays for arrays, DataFrames for DataFrames, with their dtypes.
+        """
+        self._check_fitted()
+        table = self._read_table(X, reset=False)
+        n_draws = 1 if self.sample_posterior else None
+        rows = self._complete(table, X, n_draws, self.random_state_)[0]
+        if self.indicator_ is None:
+            return rows
+        names = self.indicator_.get_feature_names_out(self._names())
+        found = self.indicator_.transform(_marks(table))
+        return gaps.append_indicators(rows, found, names)
+
+    def impute(
+        self,
+        X: ArrayLike,
+        n_imputations: int | None = None,
+        random_state: RandomState = None,
+    ) -> Rows | list[Rows]:
+        """Complete ``X`` without indicators, or draw several completions of it.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+        n_imputations : int or None, default=None
+            ``None``: conditional expectations. An int m: m draws from the joint
+            conditional distribution of the missing cells.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features_kept)
+            With ``n_imputations=m`` an array of shape (m, n_samples, n_features_kept),
+            or a list of m DataFrames.
+        """
+        self._check_fitted()
+        table = self._read_table(X, reset=False)
+        if n_imputations is not None:
+            check_number("n_imputations", n_imputations, integer=True, low=1)
+        filled = self._complete(table, X, n_imputations, random_state)
+        if n_imputations is None:
+            return filled[0]
+        return filled if table.frame is not None else np.stack(filled)
+
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> NDArray[np.object_]:
+        """Names of the columns that ``transform`` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Names of the columns of ``fit``, if it saw none.
+
+        Returns
+        -------
+        names : ndarray of str
+            Those of the columns kept, and ``missingindicator_NAME`` of the indicators.
+        """
+        self._check_fitted()
+        names = _check_feature_names_in(self, input_features)
+        kept = names[self.plan_.kept]
+        if self.indicator_ is None:
+            return kept
+        return np.concatenate([kept, self.indicator_.get_feature_names_out(names)])
+
+    # -- helpers -----------------------------------------------------------------
+
+    def _check_fitted(self) -> None:
+        check_is_fitted(self, "plan_")
+
+    def _names(self) -> NDArray[np.object_]:
+        return _check_feature_names_in(self)
+
+    def _learn_plan(
+        self, table: RawTable, weight: NDArray[np.floating], keep: NDArray[np.bool_]
+    ) -> gaps.Plan:
+        rows = take_rows(table, keep)
+        plan = gaps.learn_plan(rows, weight, bool(self.keep_empty_features))
+        if plan.dropped:
+            names = [table.names[i] for i in plan.dropped]
+            warnings.warn(
+                f"X has no observed value in column {names}: it is dropped. Leave it "
+                "out, or set keep_empty_features=True.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return plan
+
+    def _fit_model(
+        self, table: RawTable, weight: NDArray[np.floating], keep: NDArray[np.bool_]
+    ) -> VAETransformer | None:
+        """Fit the model of the columns that vary, if there are any."""
+        modelled = [table.names[i] for i in self.plan_.modelled]
+        settings = {name: getattr(self, name) for name in SHARED}
+        chosen = chosen_columns(self.categorical_features, table.names)
+        settings["categorical_features"] = [n for n in chosen if n in modelled]
+        if isinstance(self.likelihood, Mapping):
+            fixed = set(table.names) - set(modelled)
+            settings["likelihood"] = {
+                n: name for n, name in self.likelihood.items() if n not in fixed
+            }
+        before = getattr(self, "vae_", None) if self.warm_start else None
+        vae = before or ImputationModel()
+        vae.set_params(**settings)
+        if not modelled:
+            vae._train_config()  # refuses what is out of range
+            return None
+        rows = gaps.take_columns(take_rows(table, keep), self.plan_.modelled)
+        return vae.fit(rows, sample_weight=weight)
+
+    def _complete(
+        self, table: RawTable, X: object, n_draws: int | None, seed: RandomState
+    ) -> list[Rows]:
+        """Complete once by expectation, or ``n_draws`` times by draws."""
+        completed: Any = [None] * (n_draws or 1)
+        if self.vae_ is not None:
+            self.vae_.set_params(handle_unknown=self.handle_unknown, device=self.device)
+            rows = gaps.take_columns(table, self.plan_.modelled)
+            completed = self.vae_.impute(rows, n_draws, draw_seed(seed))
+            completed = [completed] if n_draws is None else completed
+        return [gaps.complete(table, self.plan_, rows, X) for rows in completed]
+
+
+def _marks(table: RawTable) -> NDArray[np.float64]:
+    """0, or NaN where a cell is missing."""
+    return np.where(np.isnan(table.values), np.nan, 0.0)
