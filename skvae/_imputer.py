@@ -69,7 +69,7 @@ class VAEImputer(LatentVariableEstimator):
         As in :class:`VAETransformer`.
     n_draws : int, default=16
         Draws of z per row while training.
-    kl_warmup : float, default=0.2
+    kl_warmup : float, default=0.4
         Fraction of training over which the weight of the KL rises.
     prior, hidden_layer_sizes, activation, masking, numeric_embedding, n_estimators
         As in :class:`VAETransformer`: the model.
@@ -142,7 +142,7 @@ class VAEImputer(LatentVariableEstimator):
         objective: str = "iwae",
         n_draws: int = 16,
         beta: float = 1.0,
-        kl_warmup: float = 0.2,
+        kl_warmup: float = 0.4,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,
