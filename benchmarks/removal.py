@@ -106,7 +106,7 @@ def _standardised(table: pd.DataFrame, rng: np.random.Generator) -> Array:
     columns = []
     for name in table:
         cells = table[name]
-        if cells.dtype == object:
+        if not pd.api.types.is_numeric_dtype(cells):
             codes, labels = pd.factorize(cells)
             numbers = np.append(rng.permutation(len(labels)).astype(float), np.nan)
             cells = pd.Series(numbers[codes])

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
@@ -403,3 +405,148 @@ def test_the_ablation_pairs_both_fits_and_stores_them(regression, tables, capsys
     gains = [row["nll_without"] - row["nll"] for row in stored["rows"][:2]]
     assert f"{np.mean(gains):.3f} ± " in capsys.readouterr().out
     assert str(tables) not in (tables / "results" / "ablation.md").read_text()
+
+
+# -- imputation ------------------------------------------------------------------
+
+
+@pytest.fixture
+def removal(monkeypatch):
+    """``benchmarks.removal``."""
+    monkeypatch.syspath_prepend(CHECKOUT)
+    return importlib.import_module("benchmarks.removal")
+
+
+def correlated_table(n=2000):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=n)
+    numbers = {f"x{i}": shared + 0.5 * rng.normal(size=n) for i in range(6)}
+    text = np.array(["a", "b", "c"], dtype=object)[rng.integers(3, size=n)]
+    return pd.DataFrame(numbers).assign(text=text)
+
+
+@pytest.mark.parametrize("mechanism", ["mcar", "mar", "mnar"])
+def test_cells_are_removed_at_the_rate_asked_for(removal, mechanism):
+    table = correlated_table()
+    task = removal.make_task(table, mechanism, 0.3, seed=0)
+    assert (len(task.train), len(task.test)) == (1600, 400)
+    rates = task.train.isna().mean()
+    touched = rates[rates > 0]
+    assert len(touched) == (5 if mechanism == "mar" else 7)
+    assert touched.to_numpy() == pytest.approx(0.3, abs=0.06)
+    np.testing.assert_array_equal(task.removed, task.test.isna())
+    assert task.truth.notna().all(axis=None)
+    assert task.numeric == list(table)[:6]
+    assert task.categorical == ["text"]
+
+
+def test_mechanisms_differ_in_what_removal_depends_on(removal):
+    """Removal goes with the cell itself under MNAR, and under MCAR with nothing."""
+    table = correlated_table()
+    gaps = {}
+    for mechanism in ("mcar", "mnar"):
+        task = removal.make_task(table, mechanism, 0.3, seed=1)
+        cells = task.truth["x0"]
+        gone = task.removed[:, 0]
+        gaps[mechanism] = abs(cells[gone].mean() - cells[~gone].mean())
+    assert gaps["mcar"] < 0.35
+    assert gaps["mnar"] > 0.8
+
+
+@pytest.mark.parametrize("method", ["mean", "knn", "ridge", "forest"])
+def test_peers_complete_mixed_tables_and_leave_what_is_there(removal, method):
+    imputers = importlib.import_module("benchmarks.imputers")
+    imputation = importlib.import_module("benchmarks.imputation")
+    task = removal.make_task(correlated_table(200), "mcar", 0.3, seed=0)
+    model = imputers.METHODS[method].make(0, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(task.train)
+        completed = model.complete(task.test)
+    assert completed.notna().all(axis=None)
+    seen = task.test.notna().to_numpy()
+    same = completed.to_numpy(object) == task.test.to_numpy(object)
+    assert same[seen].all()
+    # the others of a row tell of a cell; the mean knows nothing
+    bound = (0.8, 1.2) if method == "mean" else (0.3, 0.75)
+    assert bound[0] < imputation.rmse(task, completed) < bound[1]
+    assert 0.1 < imputation.accuracy(task, completed) < 0.6
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_imputation_run_is_printed_and_stored(regression, data, monkeypatch, capsys):
+    imputation = importlib.import_module("benchmarks.imputation")
+    removal = importlib.import_module("benchmarks.removal")
+    monkeypatch.setattr(removal, "UCI", ("line",))
+    monkeypatch.setattr(imputation, "SETS", ("line",))
+    monkeypatch.setattr(imputation, "run_alone", imputation.run)
+    options = ["--data", str(data), "--sets", "line", "--settings", "mcar-30"]
+    small = ["max_iter=2", "n_estimators=1", "n_samples=16"]
+    changes = [word for change in small for word in ("--set", change)]
+    imputation.main([*options, "--methods", "skvae", "mean", *changes])
+    assert "| mean |" in capsys.readouterr().out
+    stored = json.loads((imputation.report.RESULTS / "imputation.json").read_text())
+    assert stored["command"].startswith("python -m benchmarks.imputation --data DIR")
+    assert [row["method"] for row in stored["rows"]] == ["skvae", "mean"]
+    page = (imputation.report.RESULTS / "imputation.md").read_text()
+    assert "MCAR-30 %" in page
+
+
+# -- anomalies -------------------------------------------------------------------
+
+
+@pytest.fixture
+def anomalies(data):
+    """The data folder with a set of 90 rows, 10 of them far from the others."""
+    rng = np.random.default_rng(2)
+    y = np.repeat([0, 1], [80, 10])
+    X = rng.normal(size=(90, 3)) + 8.0 * y[:, None]
+    (data / "adbench").mkdir()
+    np.savez(data / "adbench" / "far.npz", X=X, y=y)
+    return data
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_anomaly_benchmark_ranks_and_stores(regression, anomalies, monkeypatch):
+    anomaly = importlib.import_module("benchmarks.anomaly")
+
+    class Here:
+        """A pool that works in this process."""
+
+        def __init__(self, *_, **__):
+            pass
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda *_: None  # noqa: E731
+
+        def submit(self, function, *arguments):
+            answer = function(*arguments)
+            return type("Done", (), {"result": lambda _: answer})()
+
+    monkeypatch.setattr(anomaly, "ProcessPoolExecutor", Here)
+    options = ["--data", str(anomalies), "--seeds", "1", "--set", "max_iter=3"]
+    anomaly.main([*options, "--methods", "skvae", "knn", "lof", "iforest", "ocsvm"])
+    stored = json.loads((anomalies / "results" / "anomaly.json").read_text())
+    assert len(stored["rows"]) == 10
+    knn = [row for row in stored["rows"] if row["method"] == "knn"]
+    assert [row["training_rows"] for row in knn] == [40, 90]
+    assert [row["test_rows"] for row in knn] == [50, 90]
+    assert [row["anomalies"] for row in knn] == [10, 10]
+    assert knn[0]["auroc"] == 100.0
+    assert stored["overall"]["one-class"]["knn"]["auroc"] == 100.0
+    assert stored["command"].startswith("python -m benchmarks.anomaly --data DIR")
+    page = (anomalies / "results" / "anomaly.md").read_text()
+    assert str(anomalies) not in page
+    assert "## Unsupervised (1 sets)" in page
+
+
+def test_splits_of_anomalies_are_disjoint_and_whole(regression):
+    anomaly = importlib.import_module("benchmarks.anomaly")
+    is_anomaly = np.arange(100) % 10 == 0
+    train, test = anomaly.split_rows(is_anomaly, "one-class", 0)
+    assert not is_anomaly[train].any()
+    assert len(train) == 45
+    assert sorted([*train, *test]) == list(range(100))
+    train, test = anomaly.split_rows(is_anomaly, "unsupervised", 0)
+    assert sorted(train) == list(range(100))
+    np.testing.assert_array_equal(train, test)

@@ -643,7 +643,7 @@ def test_latents_are_those_of_the_best_member():
         (both.prior_mean(data), best.prior_mean(data)),
         (both.decode_mean(z, data.c), best.decode_mean(z, data.c)),
     ]:
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
     first = replace(learned, bound=np.array([-1.0, -2.0]))
     other = door.Engine(first, "cpu").posterior_mean(data)
     assert (both.posterior_mean(data) != other).all()
@@ -653,6 +653,7 @@ def test_latents_are_those_of_the_best_member():
 
 
 def test_answers_do_not_depend_on_the_chunks(monkeypatch):
+    """Up to rounding, which a climb to a mode in a few Newton steps enlarges."""
     learned, _ = fit(table(missing=0.3), max_iter=5)
     data = door.Encoded.of(table(missing=0.3, seed=4))
 
@@ -672,7 +673,7 @@ def test_answers_do_not_depend_on_the_chunks(monkeypatch):
     monkeypatch.setattr(door, "CHUNK_ELEMENTS", 1)
     assert len(list(door.Engine(learned, "cpu")._chunks(data, 1))) == N_ROWS
     for one, other in zip(whole, answers(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
 
 
 def test_memory_maps_are_read_without_a_warning(tmp_path):

@@ -596,6 +596,8 @@ def spoil(x, seed=0):
 FACTORS = [(1024.0, 0.0), (1000.0, 1e-12)]
 # of a difference of two log-likelihoods that are added up from about ten terms
 ROUNDING = {"rtol": 0, "atol": 1e-12}
+# rows with holes climb to a mode in a few Newton steps, which enlarge it
+CLIMBED = {"rtol": 0, "atol": 1e-8}
 
 
 @short_fit
@@ -611,15 +613,15 @@ def test_the_unit_of_a_column_shifts_the_likelihood_and_changes_nothing_else(
     jacobian = np.where(np.isnan(x), 0.0, np.log(unit))
     assert 0 < (jacobian == 0).mean() < 1
     shift = one.score_samples(x) - other.score_samples(x * unit)
-    np.testing.assert_allclose(shift, jacobian.sum(axis=1), **ROUNDING)
+    np.testing.assert_allclose(shift, jacobian.sum(axis=1), **CLIMBED)
     cells = one.score_features(x) - other.score_features(x * unit)
-    np.testing.assert_allclose(cells, jacobian, **ROUNDING)
+    np.testing.assert_allclose(cells, jacobian, **CLIMBED)
     shift = np.subtract(one.validation_scores_, other.validation_scores_)
     # the history of training is in float32: half of its spacing between 8 and 16, twice
     np.testing.assert_allclose(shift, jacobian.sum(axis=1).mean(), rtol=0, atol=1e-6)
-    close = {"rtol": tolerance, "atol": 0}
     imputed = other.impute(x * unit)
-    np.testing.assert_allclose(imputed, one.impute(x) * unit, **close)
+    np.testing.assert_allclose(imputed, one.impute(x) * unit, rtol=1e-8)
+    close = {"rtol": tolerance, "atol": 0}
     sample, scaled = (model.sample(50, random_state=0) for model in (one, other))
     np.testing.assert_allclose(scaled, sample * unit, **close)
 

@@ -16,7 +16,14 @@ from skvae._engine.distributions import Gaussian, GaussianMixture
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
-from skvae._engine.proposals import Choice, LogDensity, Mixture, Proposal, laplace
+from skvae._engine.proposals import (
+    Choice,
+    LogDensity,
+    Mixture,
+    Proposal,
+    laplace,
+    variance_of_mean,
+)
 
 # raw outputs of the heads (E, S, N, R) and log p(x | z, c) of the cells (E, S, N, D),
 # 0 where missing, to what a question needs of them (E, S, N, K)
@@ -29,6 +36,7 @@ class Importance:
 
     log_weights: Tensor  # (E, S, N)
     values: Tensor  # (E, S, N, K)
+    proposal: Proposal
 
     def flat_weights(self) -> Tensor:
         """Self-normalised weights over members and draws: (E·S, N)."""
@@ -117,7 +125,7 @@ class Inference:
             log_joint.append(log_p)
             values.append(read(outputs, cells))
         log_weights = torch.cat(log_joint, dim=1) - proposal.log_prob(z)
-        return Importance(log_weights, torch.cat(values, dim=1))
+        return Importance(log_weights, torch.cat(values, dim=1), proposal)
 
     def _proposal(
         self,
@@ -165,7 +173,7 @@ class Inference:
         relative = (log_weights - log_prob).exp()  # mean 1 over (E, S)
         if n_draws == 1:
             return log_prob, torch.full_like(log_prob, torch.nan)
-        variance = relative.var(dim=1) / n_draws  # (E, N)
+        variance = variance_of_mean(nothing.proposal, relative)  # (E, N)
         return log_prob, variance.sum(0).sqrt() / self.n_members
 
     def log_prob_cells(self, batch: Batch) -> Tensor:

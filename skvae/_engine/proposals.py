@@ -106,6 +106,25 @@ class Laplace:
         return -0.5 * squares.sum(-1) - log_volume.unsqueeze(1)
 
 
+def variance_of_mean(proposal: Proposal, values: Tensor) -> Tensor:
+    """Variance (E, N) of the mean over draws of ``values`` (E, S, N).
+
+    Each part of a mixture gives its share of the draws without chance, so only the
+    spread within the parts counts; a part of a single draw shows none, and all draws
+    are then taken as alike.
+    """
+    n_draws = values.shape[1]
+    if isinstance(proposal, Choice):
+        chosen = variance_of_mean(proposal.chosen, values)
+        other = variance_of_mean(proposal.other, values)
+        return torch.where(proposal.rows[:, 0], chosen, other)
+    counts = [n_draws]
+    if isinstance(proposal, Mixture):
+        counts = [count for count, _ in proposal.parts]
+    parts = values.split(counts if min(counts) > 1 else n_draws, dim=1)
+    return sum(part.shape[1] * part.var(dim=1) for part in parts) / n_draws**2
+
+
 def laplace(log_density: LogDensity, prior: Gaussian, start: Gaussian) -> Laplace:
     """Climb ``log_density`` from the mean of ``start`` to a mode, and look around.
 
