@@ -148,28 +148,35 @@ class LatentVariableEstimator(
         heads: tuple[HeadConfig, ...],
         n_codes: tuple[int, ...],
         condition_codes: tuple[int, ...] = (),
-        prior: str = "conditional",
+        **latent: str,
     ) -> ModelConfig:
         """Configure a model of a table by the codes of its columns, 0 for numbers."""
+        layers = self._layer_sizes()
         return ModelConfig(
             n_columns=len(n_codes),
             n_conditions=len(condition_codes),
             heads=heads,
-            n_components=self.n_components,
+            n_components=sum(layers) if layers else self.n_components,
+            layer_sizes=layers,
             hidden_layer_sizes=self._hidden(),
             activation=self.activation,
             numeric_embedding=self.numeric_embedding,
             n_estimators=self.n_estimators,
-            prior=prior,
             n_codes=n_codes,
             condition_codes=condition_codes,
+            **latent,
         )
 
-    def _settled(self) -> dict[str, Any]:
+    def _layer_sizes(self) -> tuple[int, ...]:
+        """Sizes of stochastic layers, () for one."""
+        sizes = self.n_components
+        return tuple(sizes) if isinstance(sizes, tuple | list) else ()
+
+    def _settled(self, n_rows: int) -> dict[str, Any]:
         """Values that the estimator puts in the place of parameters left open."""
         return {}
 
-    def _train_config(self) -> TrainConfig:
+    def _train_config(self, n_rows: int) -> TrainConfig:
         check_flag("warm_start", self.warm_start)
         if not isinstance(self.verbose, Integral | np.bool_) or self.verbose < 0:
             raise TypeError(
@@ -179,12 +186,12 @@ class LatentVariableEstimator(
         names = TrainConfig.__dataclass_fields__.keys() - {"constant_rate"}
         # the regressor sees its targets whole
         given = {name: getattr(self, name) for name in names if hasattr(self, name)}
-        return TrainConfig(**given | self._settled())
+        return TrainConfig(**given | self._settled(n_rows))
 
-    def _one_epoch(self) -> TrainConfig:
+    def _one_epoch(self, n_rows: int) -> TrainConfig:
         """Ask for what ``partial_fit`` does: one epoch, no schedule, no hold-out."""
         return replace(
-            self._train_config(),
+            self._train_config(n_rows),
             max_iter=1,
             kl_schedule="constant",
             early_stopping=False,
@@ -287,15 +294,15 @@ class LatentVariableEstimator(
             )
         if self._collapsed() and not config.constant_rate:
             warnings.warn(
-                f"All {self.n_components} latent dimensions have collapsed (KL < "
-                f"{COLLAPSED} nats): the latent carries nothing. "
+                f"All {len(self.kl_per_dimension_)} latent dimensions have collapsed "
+                f"(KL < {COLLAPSED} nats): the latent carries nothing. "
                 + self._advice_on_collapse(config),
                 ConvergenceWarning,
                 stacklevel=4,
             )
 
     def _collapsed(self) -> bool:
-        return self.n_components > 0 and self.active_units_ == 0
+        return len(self.kl_per_dimension_) > 0 and self.active_units_ == 0
 
     def _advice_on_collapse(self, config: TrainConfig) -> str:
         return (

@@ -1,6 +1,5 @@
 """``VAEImputer``: a table with holes in, the completed table out."""
 
-import inspect
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -22,20 +21,7 @@ from skvae._table import gaps
 from skvae._table.codec import Rows
 from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable, take_rows
-from skvae._table.schema import CONTINUOUS
-from skvae._transformer import AUTOMATIC, VAETransformer
-
-SHARED = tuple(inspect.signature(VAETransformer).parameters)  # parameters
-
-
-class ImputationModel(VAETransformer):
-    """The transformer with mixtures for continuous columns, where it may choose.
-
-    Their conditional densities, given a few cells of a row, have several modes as often
-    as one (benchmarks/README.md).
-    """
-
-    _automatic = AUTOMATIC | {CONTINUOUS: "mixture"}
+from skvae._transformer import VAETransformer
 
 
 class VAEImputer(LatentVariableEstimator):
@@ -338,12 +324,16 @@ class VAEImputer(LatentVariableEstimator):
             )
         return plan
 
+    def _shared(self) -> set[str]:
+        """Names of the parameters that are those of the model."""
+        return set(VAETransformer().get_params()) & set(self.get_params())
+
     def _fit_model(
         self, table: RawTable, weight: NDArray[np.floating], keep: NDArray[np.bool_]
     ) -> VAETransformer | None:
         """Fit the model of the columns that vary, if there are any."""
         modelled = [table.names[i] for i in self.plan_.modelled]
-        settings = {name: getattr(self, name) for name in SHARED}
+        settings = {name: getattr(self, name) for name in self._shared()}
         chosen = chosen_columns(self.categorical_features, table.names)
         settings["categorical_features"] = [n for n in chosen if n in modelled]
         if isinstance(self.likelihood, Mapping):
@@ -352,10 +342,10 @@ class VAEImputer(LatentVariableEstimator):
                 n: name for n, name in self.likelihood.items() if n not in fixed
             }
         before = getattr(self, "vae_", None) if self.warm_start else None
-        vae = before or ImputationModel()
+        vae = before or VAETransformer()
         vae.set_params(**settings)
         if not modelled:
-            vae._train_config()  # refuses what is out of range
+            vae._train_config(len(keep))  # refuses what is out of range
             return None
         rows = gaps.take_columns(take_rows(table, keep), self.plan_.modelled)
         return vae.fit(rows, sample_weight=weight)

@@ -12,7 +12,8 @@ from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
 from skvae._table import codec
 from skvae._table.reading import take_rows
-from skvae._transformer import VAETransformer
+from skvae._table.schema import CONTINUOUS
+from skvae._transformer import AUTOMATIC, VAETransformer
 
 Array = NDArray[np.floating]
 
@@ -25,6 +26,7 @@ class RowDensity(VAETransformer):
     ``density_`` is what scores rows: the trained model with wider decoders.
     """
 
+    _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
     _novelties = True
 
     def refine(

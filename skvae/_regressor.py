@@ -28,6 +28,7 @@ Array = NDArray[np.floating]
 # what "auto" takes where a latent has to hold several targets together
 JOINT_WARMUP = 0.2
 JOINT_DRAWS = 4
+PRIORS = ("conditional", "normal")
 
 
 class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
@@ -48,6 +49,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     n_mixtures : int, default=5
         Gaussian components of the decoder's head for each output, given z; 1 is a
         plain Gaussian [2]_.
+    prior : {"conditional", "normal"}, default="conditional"
+        p(z | X): PriorNet [1]_, or N(0, I) whatever X is. Training sees z of the
+        posterior, which knows X and y; with N(0, I) what is drawn for a new row may
+        lie where the decoder never learned what to make of it.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of PriorNet, encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -62,11 +67,12 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits; the
         predictive distribution is their mixture [4]_.
-    objective : {"auto", "elbo", "iwae"}, default="auto"
+    objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound, or the importance-weighted bound
-        [5]_ over ``n_draws`` draws. ``"auto"`` takes ``"iwae"`` for several outputs,
-        whose dependence only the latent can carry, and ``"elbo"`` for one output,
-        where the mixture head can do without, or with ``free_bits``.
+        [5]_ over ``n_draws`` draws, ``"dreg"`` with other gradients of it [8]_.
+        ``"auto"`` takes ``"iwae"`` for several outputs, whose dependence only the
+        latent can carry, and ``"elbo"`` for one output, where the mixture head can do
+        without, or with ``free_bits``.
     n_draws : int or "auto", default="auto"
         Draws of z per row while training; ``"auto"`` takes 1 for the evidence lower
         bound and 4 for the importance-weighted one.
@@ -163,6 +169,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     .. [6] Gorishniy, Rubachev, Khrulkov, Babenko (2021), sec. 4.4. arXiv:2106.11959
     .. [7] Rennie, Goel, Thomas (2014), Annealed dropout training of deep networks.
        doi:10.1109/SLT.2014.7078567
+    .. [8] Tucker, Lawson, Gu, Maddison (2019), Doubly reparameterized gradient
+       estimators, eq. 9. arXiv:1810.04152
 
     Examples
     --------
@@ -182,6 +190,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         n_components: int = 8,
         *,
         n_mixtures: int = 5,
+        prior: str = "conditional",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.15,
@@ -213,6 +222,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     ) -> None:
         self.n_components = n_components
         self.n_mixtures = n_mixtures
+        self.prior = prior
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
@@ -285,7 +295,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             valid = None
             if X_val is not None and y_val is not None:
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
-            config = self._train_config()
+            config = self._train_config(len(data))
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
@@ -311,7 +321,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows)
-            config = self._one_epoch()
+            config = self._one_epoch(len(data))
             self.conformal_tails_ = None
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -631,11 +641,15 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         check_number("n_mixtures", self.n_mixtures, integer=True, low=1)
         name = "gaussian" if self.n_mixtures == 1 else "mixture"
         head = self._head(name, columns, self.target_schema_, self.n_mixtures)
+        check_choice("prior", self.prior, PRIORS)
         return self._model_config(
-            (head,), self.target_schema_.n_codes, self.schema_.n_codes
+            (head,),
+            self.target_schema_.n_codes,
+            self.schema_.n_codes,
+            prior=self.prior,
         )
 
-    def _settled(self) -> dict[str, Any]:
+    def _settled(self, n_rows: int) -> dict[str, Any]:
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""
         check_choice("objective", self.objective, ("auto", *OBJECTIVES))
         for name in ("kl_warmup", "n_draws"):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skvae._engine.config import check_choice, check_number
+from skvae._engine.config import OBJECTIVES, check_choice, check_number
 from skvae._estimator import (
     LatentVariableEstimator,
     RandomState,
@@ -44,12 +44,14 @@ KINDS = {
 }
 # of a column without a likelihood asked for
 AUTOMATIC = {
-    CONTINUOUS: "gaussian",
+    CONTINUOUS: "mixture",
     BINARY: "bernoulli",
     ORDINAL: "categorical",
     CATEGORICAL: "categorical",
 }
-PRIORS = ("normal", "mixture")
+PRIORS = ("normal", "mixture", "vamp", "flow")
+DRAWS = 8  # of z per row in training, as long as there are
+DRAWN_ROWS = 80_000  # at most, in an epoch
 N_MIXTURES = 5  # components a column under likelihood="mixture"
 
 
@@ -64,8 +66,9 @@ class VAETransformer(LatentVariableEstimator):
 
     Parameters
     ----------
-    n_components : int, default=8
-        Latent dimensions.
+    n_components : int or tuple of int, default=8
+        Latent dimensions; of a hierarchical latent those of each layer, from the one
+        next to the table up.
     likelihood : str or dict, default="auto"
         p(x | z) of the columns, as ``{column: name}``, or as one name for all columns
         that hold no text or categories. Of numbers:
@@ -74,11 +77,21 @@ class VAETransformer(LatentVariableEstimator):
         ``"mixture"`` of 5 Gaussians, ``"lognormal"`` for positive values, ``"poisson"``
         and ``"negative_binomial"`` for counts, ``"bernoulli"`` for 0 and 1; of text and
         categories: ``"categorical"``. ``"auto"`` takes ``"bernoulli"`` for booleans and
-        columns of 0 and 1, ``"gaussian"`` for other numbers. Columns of an array are
+        columns of 0 and 1, ``"mixture"`` for other numbers, whose conditional densities
+        have heavy tails and several modes as often as not. Columns of an array are
         named ``"x0"``, ``"x1"``, ...
-    prior : {"normal", "mixture"}, default="normal"
-        p(z): N(0, I), or a mixture of Gaussians that is fitted to the posteriors of the
-        training rows after training [5]_, so that ``sample`` draws z where rows are.
+    prior : {"normal", "mixture", "vamp", "flow"}, default="normal"
+        p(z). ``"normal"``: N(0, I). ``"mixture"``: a mixture of Gaussians fitted to the
+        posteriors of the training rows after training [5]_, so that ``sample`` draws z
+        where rows are. ``"vamp"``: the mixture of the posteriors of 64 learned
+        pseudo-inputs [6]_. ``"flow"``: N(0, I) through a learned flow [7]_.
+    posterior : {"gaussian", "flow"}, default="gaussian"
+        q(z | x): independent normals, or the image of such under a flow that the
+        encoder steers [8]_.
+    latent : {"gaussian", "hierarchical", "vq"}, default="gaussian"
+        What z is: numbers; numbers in layers, each given those above it, with inference
+        from the top down [9]_; or codes, two dimensions each, from learned codebooks of
+        64 vectors, with a prior fitted after training [10]_.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -95,11 +108,13 @@ class VAETransformer(LatentVariableEstimator):
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits. Likelihoods
         and imputations average over them; ``transform`` uses the best.
-    objective : {"elbo", "iwae"}, default="iwae"
+    objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound [1]_, or the importance-weighted
-        bound [2]_ over ``n_draws`` draws.
-    n_draws : int, default=8
-        Draws of z per row while training.
+        bound [2]_ over ``n_draws`` draws, ``"dreg"`` with the gradients of [11]_.
+        ``"auto"`` takes ``"iwae"``, and ``"elbo"`` for codes or one draw.
+    n_draws : int or "auto", default="auto"
+        Draws of z per row while training. ``"auto"`` takes 8, on more than 10,000 rows
+        80,000 over their number, and 1 for ``"elbo"``.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
     kl_warmup : float, default=0.05
@@ -188,6 +203,18 @@ class VAETransformer(LatentVariableEstimator):
     .. [4] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
     .. [5] Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From variational to
        deterministic autoencoders, sec. 4. arXiv:1903.12436
+    .. [6] Tomczak, Welling (2018), VAE with a VampPrior, eq. 9. arXiv:1705.07120
+    .. [7] Chen, Kingma, Salimans et al. (2017), Variational lossy autoencoder,
+       sec. 3.2. arXiv:1611.02731; couplings as in Dinh, Sohl-Dickstein, Bengio (2017),
+       eq. 4-8. arXiv:1605.08803
+    .. [8] Rezende, Mohamed (2015), Variational inference with normalizing flows,
+       sec. 4.2. arXiv:1505.05770
+    .. [9] Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder variational
+       autoencoders, eq. 16-19. arXiv:1602.02282
+    .. [10] van den Oord, Vinyals, Kavukcuoglu (2017), Neural discrete representation
+       learning, sec. 3. arXiv:1711.00937
+    .. [11] Tucker, Lawson, Gu, Maddison (2019), Doubly reparameterized gradient
+       estimators, eq. 9. arXiv:1810.04152
 
     Examples
     --------
@@ -208,18 +235,20 @@ class VAETransformer(LatentVariableEstimator):
 
     def __init__(
         self,
-        n_components: int = 8,
+        n_components: int | Sequence[int] = 8,
         *,
         likelihood: str | Mapping[Hashable, str] = "auto",
         prior: str = "normal",
+        posterior: str = "gaussian",
+        latent: str = "gaussian",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.0,
         masking: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int = 4,
-        objective: str = "iwae",
-        n_draws: int = 8,
+        objective: str = "auto",
+        n_draws: int | str = "auto",
         beta: float = 1.0,
         kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
@@ -245,6 +274,8 @@ class VAETransformer(LatentVariableEstimator):
         self.n_components = n_components
         self.likelihood = likelihood
         self.prior = prior
+        self.posterior = posterior
+        self.latent = latent
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
@@ -308,9 +339,9 @@ class VAETransformer(LatentVariableEstimator):
             infinite, constant or without any value; the message names it.
         """
         proceed = self._continues()
-        config = self._train_config()
         with self._unchanged_on_error():
             data, offset = self._read(X, sample_weight, proceed, min_rows=2)
+            config = self._train_config(len(data))
             valid, valid_offset = None, offset
             if X_val is not None:
                 valid, valid_offset = self._read_held_out(X_val)
@@ -339,10 +370,10 @@ class VAETransformer(LatentVariableEstimator):
         self : VAETransformer
         """
         proceed = hasattr(self, "learned_")
-        config = self._one_epoch()
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
             data, offset = self._read(X, sample_weight, proceed, min_rows)
+            config = self._one_epoch(len(data))
             offsets = offset, offset
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -547,7 +578,6 @@ class VAETransformer(LatentVariableEstimator):
         table = take_rows(table, keep)
         if not proceed:
             self.schema_ = self._learn_schema(table, weight)
-            self._n_features_out = self.n_components
         return self._rows(table, weight), self._offset(table, weight)
 
     def _read_held_out(self, X_val: ArrayLike) -> tuple[Any, float]:
@@ -613,7 +643,29 @@ class VAETransformer(LatentVariableEstimator):
             for (name, _), columns in groups.items()
         )
         check_choice("prior", self.prior, PRIORS)
-        return self._model_config(heads, self.schema_.n_codes, prior=self.prior)
+        model = self._model_config(
+            heads,
+            self.schema_.n_codes,
+            prior=self.prior,
+            posterior=self.posterior,
+            latent=self.latent,
+        )
+        self._n_features_out = model.n_components
+        return model
+
+    def _settled(self, n_rows: int) -> dict[str, Any]:
+        """Resolve ``"auto"``: as many draws as rows leave time for."""
+        check_choice("objective", self.objective, ("auto", *OBJECTIVES))
+        objective, n_draws = self.objective, self.n_draws
+        if isinstance(n_draws, str):
+            check_choice("n_draws", n_draws, ("auto",))
+            n_draws = min(DRAWS, max(1, DRAWN_ROWS // n_rows))
+            if objective == "elbo" or self.latent == "vq":
+                n_draws = 1
+        if objective == "auto":
+            single = self.latent == "vq" or n_draws == 1 or self.free_bits > 0
+            objective = "elbo" if single else "iwae"
+        return {"objective": objective, "n_draws": n_draws}
 
     def _rows(
         self, table: RawTable, weight: Array | None = None, name: str = "X"

@@ -424,7 +424,7 @@ def outputs_of(model, weights, batch, draws):
     terms = model.terms(w, batch, draws)
     cells = model.log_prob_cells(model.decode(w, terms.z, features), batch)
     latents = (terms.posterior.mean, terms.posterior.log_var, terms.prior.mean)
-    return [terms.log_lik, terms.log_weights(), terms.kl(), cells, *latents]
+    return [terms.log_lik, terms.log_weights(), terms.kl_each(), cells, *latents]
 
 
 @pytest.mark.parametrize("embedding", [None, "periodic"])
@@ -508,7 +508,7 @@ def test_heads_answer_in_the_order_of_the_columns():
         ({"activation": "sine"}, "activation must be one of .*silu.* got 'sine'"),
         ({"numeric_embedding": "fourier"}, "numeric_embedding must be .* 'fourier'"),
         ({"hidden_layer_sizes": (8, 0)}, "hidden_layer_sizes must be .* got 0"),
-        ({"prior": "flow"}, "prior must be one of .* got 'flow'"),
+        ({"prior": "flat"}, "prior must be one of .* got 'flat'"),
     ],
 )
 def test_a_wrong_setting_of_the_model_is_named(changes, message):

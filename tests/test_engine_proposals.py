@@ -43,7 +43,7 @@ def standard():
 
 
 def test_the_laplace_approximation_of_a_gaussian_is_that_gaussian_a_little_wider():
-    near = laplace(SHARP, standard(), gaussian(3))
+    near = laplace(SHARP, standard(), gaussian(3).mean)
     torch.testing.assert_close(near.mode, SHARP.mean.expand(E, N, L))
     covariance = near.axes @ torch.diag_embed(near.scale.square()) @ near.axes.mT
     exact = 1.1**2 * torch.linalg.inv(SHARP.precision)
@@ -60,13 +60,16 @@ def test_it_does_not_depend_on_the_units_of_the_prior():
 
     start = gaussian(7)
     there = Gaussian(prior.mean + scale * start.mean, prior.log_var + start.log_var)
-    plain, other = laplace(SHARP, standard(), start), laplace(moved, prior, there)
+    plain, other = (
+        laplace(SHARP, standard(), start.mean),
+        laplace(moved, prior, there.mean),
+    )
     torch.testing.assert_close(other.mode, plain.mode)
     torch.testing.assert_close(other.scale, plain.scale)
 
 
 def test_where_the_density_is_flat_it_is_no_wider_than_the_prior():
-    flat = laplace(lambda z: -1e-3 * z.square().sum(-1), standard(), gaussian(3))
+    flat = laplace(lambda z: -1e-3 * z.square().sum(-1), standard(), gaussian(3).mean)
     torch.testing.assert_close(flat.scale, torch.full_like(flat.scale, 1.1))
 
 
@@ -77,7 +80,7 @@ def test_it_climbs_to_a_mode_from_afar():
         return -(1 + (z - 3.0).square().sum(-1)).log()
 
     start = Gaussian(torch.full((E, N, L), -5.0, dtype=torch.float64), normal(E, N, L))
-    near = laplace(peak, standard(), start)
+    near = laplace(peak, standard(), start.mean)
     begun, ended = (peak(u.unsqueeze(1)) for u in (start.mean, near.mode))
     assert (ended > begun + 2.0).all()
 
@@ -86,7 +89,7 @@ def test_a_density_that_is_not_finite_gives_a_usable_proposal():
     def broken(z):
         return z.square().sum(-1) * torch.nan
 
-    near = laplace(broken, standard(), gaussian(3))
+    near = laplace(broken, standard(), gaussian(3).mean)
     assert near.at(normal(1, 8, 1, L)).isfinite().all()
 
 
@@ -97,7 +100,7 @@ def test_a_proposal_draws_from_its_density(kind):
     Bound: 5 standard errors of 100 000 draws.
     """
     prior, posterior = standard(), Gaussian(*(0.3 * normal(2, E, N, L, seed=9)))
-    near = laplace(SHARP, prior, posterior)
+    near = laplace(SHARP, prior, posterior.mean)
     n = 100_000
     parts = [(0.5, near), (0.3, posterior), (0.2, prior)]
     proposal = {

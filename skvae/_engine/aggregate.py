@@ -1,4 +1,4 @@
-"""A mixture prior fitted to the aggregate posterior, once the networks have settled.
+"""Priors fitted to the aggregate posterior, once the networks have settled.
 
 The bound is highest, over priors, at the mixture of all posteriors (Hoffman & Johnson
 2016, eq. 6; Tomczak & Welling 2018, eq. 7); a mixture of a few Gaussians stands in for
@@ -9,6 +9,7 @@ import math
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from skvae._engine.distributions import GaussianMixture
 
@@ -18,6 +19,12 @@ ITERATIONS = 100
 # smallest variance: no component closes in on a few rows
 SHRINKAGE = 2.0
 SMALLEST_VARIANCE = 1e-3
+CODE_SHRINKAGE = 1.0  # rows of the codes' overall frequencies that every class has seen
+
+
+def n_components(n_rows: int) -> int:
+    """Components that so many rows can tell apart."""
+    return max(1, min(n_rows // ROWS_PER_COMPONENT, MOST_COMPONENTS))
 
 
 def fit_mixture(z: Tensor, weight: Tensor, generator: Generator) -> GaussianMixture:
@@ -28,11 +35,14 @@ def fit_mixture(z: Tensor, weight: Tensor, generator: Generator) -> GaussianMixt
     """
     n_members, n_rows, _ = z.shape
     weight = weight / weight.mean()  # as in training
-    n = max(1, min(n_rows // ROWS_PER_COMPONENT, MOST_COMPONENTS))
+    n = n_components(n_rows)
     start = torch.stack(
-        [torch.randperm(n_rows, generator=generator)[:n] for _ in range(n_members)]
+        [
+            torch.randperm(n_rows, generator=generator, device=z.device)[:n]
+            for _ in range(n_members)
+        ]
     )
-    member = torch.arange(n_members).unsqueeze(1)
+    member = torch.arange(n_members, device=z.device).unsqueeze(1)
     mixture = GaussianMixture(
         z.new_full((n_members, n), -math.log(n)),
         z[member, start] if n > 1 else z.mean(1, keepdim=True),
@@ -56,3 +66,33 @@ def _step(mixture: GaussianMixture, z: Tensor, weight: Tensor) -> GaussianMixtur
         mean,
         variance.clamp(min=SMALLEST_VARIANCE).log(),
     )
+
+
+def fit_classes(
+    index: Tensor, n_codes: int, weight: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Fit latent classes to codes ``index`` (E, N, M) by EM, rows of ``weight`` (N,).
+
+    Lazarsfeld & Henry (1968): in each of C classes the positions are independent.
+    Return log weights (E, C) and log probabilities (E, C, M, K).
+    """
+    n_members, n_rows, _ = index.shape
+    weight = weight / weight.mean()
+    n = n_components(n_rows)
+    one_hot = functional.one_hot(index, n_codes).to(weight.dtype)  # (E, N, M, K)
+    rows = one_hot.flatten(2)
+    overall = (rows * weight.view(1, -1, 1)).mean(1, keepdim=True)  # (E, 1, M·K)
+    start = torch.rand((n_members, n_rows, n), generator=generator, device=index.device)
+    shares = start.to(weight).square()
+    shares = shares / shares.sum(-1, keepdim=True)
+    for _ in range(ITERATIONS):
+        shares = shares * weight.view(1, -1, 1)
+        count = shares.sum(1)  # (E, C)
+        table = shares.mT @ rows + CODE_SHRINKAGE * overall + 1e-6
+        table = table.view(n_members, n, -1, n_codes)
+        log_table = (table / table.sum(-1, keepdim=True)).log()
+        mass = count + SHRINKAGE
+        log_weight = (mass / mass.sum(-1, keepdim=True)).log()
+        log_joint = log_weight.unsqueeze(1) + rows @ log_table.flatten(2).mT
+        shares = log_joint.softmax(-1)
+    return log_weight, log_table

@@ -6,9 +6,11 @@ from numbers import Integral, Real
 
 ACTIVATIONS = ("silu", "relu", "tanh", "gelu", "identity")
 EMBEDDINGS = (None, "periodic")
-OBJECTIVES = ("elbo", "iwae")
+OBJECTIVES = ("elbo", "iwae", "dreg")
 SCHEDULES = ("linear", "cyclical", "constant")
-PRIORS = ("normal", "mixture", "conditional")
+PRIORS = ("normal", "mixture", "vamp", "flow", "conditional")
+POSTERIORS = ("gaussian", "flow")
+LATENTS = ("gaussian", "hierarchical", "vq")
 HEADS = (
     "gaussian",
     "gaussian_fixed",
@@ -104,6 +106,9 @@ class ModelConfig:
     numeric_embedding: str | None = None
     n_estimators: int = 1
     prior: str = "normal"
+    posterior: str = "gaussian"
+    latent: str = "gaussian"
+    layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
 
@@ -111,6 +116,11 @@ class ModelConfig:
     def ties(self) -> bool:
         """Whether z ties several columns to each other, given a condition."""
         return bool(self.n_conditions and self.n_components and self.n_columns > 1)
+
+    @property
+    def fits_prior(self) -> bool:
+        """Whether a prior fitted after training takes the place of that of training."""
+        return self.prior == "mixture" or self.latent == "vq"
 
     def __post_init__(self) -> None:
         # without a latent a conditional model is its decoder; a VAE is nothing
@@ -120,8 +130,55 @@ class ModelConfig:
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("numeric_embedding", self.numeric_embedding, EMBEDDINGS)
         check_choice("prior", self.prior, PRIORS)
+        check_choice("posterior", self.posterior, POSTERIORS)
+        check_choice("latent", self.latent, LATENTS)
+        self._check_combination()
         for size in self.hidden_layer_sizes:
             check_number("hidden_layer_sizes", size, integer=True, low=1)
+
+    def _check_combination(self) -> None:
+        """Refuse what would be without effect or meaning."""
+        for size in self.layer_sizes:
+            check_number("n_components", size, integer=True, low=1)
+        if self.layer_sizes and self.latent != "hierarchical":
+            raise ValueError(
+                f"n_components={self.layer_sizes} names several layers, which only "
+                f"latent='hierarchical' has; got latent={self.latent!r}."
+            )
+        if self.latent == "hierarchical":
+            if len(self.layer_sizes) < 2:
+                raise ValueError(
+                    "latent='hierarchical' needs two or more layers in n_components, "
+                    f"as in n_components=(16, 8); got {self.n_components!r}."
+                )
+            self._refuse("prior", ("normal", "mixture"))
+            self._refuse("posterior", ("gaussian",))
+        if self.latent == "vq":
+            self._refuse("prior", ("normal",))
+            self._refuse("posterior", ("gaussian",))
+            if self.n_components % 2:
+                raise ValueError(
+                    "latent='vq' has two dimensions a code: n_components must be even; "
+                    f"got {self.n_components}."
+                )
+        if self.prior == "vamp" and self.posterior != "gaussian":
+            raise ValueError(
+                "prior='vamp' is a mixture of Gaussian posteriors: it needs "
+                f"posterior='gaussian'; got posterior={self.posterior!r}."
+            )
+        if "flow" in (self.prior, self.posterior) and self.n_components < 2:
+            raise ValueError(
+                "A flow maps half of the latent dimensions by the other half: it needs "
+                f"n_components >= 2; got n_components={self.n_components}."
+            )
+
+    def _refuse(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(
+                f"latent={self.latent!r} has a {name} of its own: {name} must be one "
+                f"of {list(choices)}; got {value!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Generator, Tensor
 
-from skvae._engine import aggregate, runtime, train
+from skvae._engine import runtime, train
 from skvae._engine.config import ModelConfig, TrainConfig
-from skvae._engine.distributions import GaussianMixture
 from skvae._engine.inference import Inference, expand_members
 from skvae._engine.model import Batch, LatentModel
 
@@ -43,15 +42,6 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class PriorMixture:
-    """A mixture of K Gaussians, p(z), for each member."""
-
-    log_weight: Array  # (E, K)
-    mean: Array  # (E, K, L)
-    log_var: Array  # (E, K, L)
-
-
-@dataclass(frozen=True)
 class Learned:
     """A trained model in numpy."""
 
@@ -61,7 +51,7 @@ class Learned:
     bound: Array  # (E,), validation bound of the kept weights, encoded units
     kl: Array  # (E, L), nats, mean over the training rows
     moments: Moments | None = None
-    prior: PriorMixture | None = None  # fitted in the place of N(0, I)
+    prior: tuple[Array, ...] = ()  # parameters of one fitted after training
 
     def smoothed(self, width: float) -> "Learned":
         """Return the model with ``width`` added to every decoder's scale.
@@ -213,9 +203,8 @@ def fit(
         np.empty(0),
         _moments(trained.optimizer) if keep_moments else None,
     )
-    if model_config.prior == "mixture":
-        drawn = Engine(learned, device).posterior_draws(data)
-        learned = replace(learned, prior=_fit_prior(drawn, data.weight, seed))
+    if model_config.fits_prior:
+        learned = replace(learned, prior=Engine(learned, device).fit_prior(data, seed))
     kl = Engine(learned, device).mean_kl(data)
     history = trained.history
     record = FitRecord(
@@ -227,16 +216,6 @@ def fit(
         history.stopped_early,
     )
     return replace(learned, kl=kl), record
-
-
-def _fit_prior(z: Array, weight: Array, seed: int) -> PriorMixture:
-    """Fit the mixture prior to one posterior draw (E, N, L) of every row."""
-    generator = Generator()
-    generator.manual_seed(seed)
-    like = torch.empty(0, dtype=torch.float64)
-    found = aggregate.fit_mixture(_tensor(z, like), _tensor(weight, like), generator)
-    fields = (found.log_weight, found.mean, found.log_var)
-    return PriorMixture(*(_numpy(field) for field in fields))
 
 
 def _held_out(fraction: float, n_rows: int) -> int:
@@ -297,44 +276,40 @@ class Engine:
             _tensor(learned.draws, self.like),
             learned.n_predictive,
             self.max_elements,
-            self._prior_mixture(),
+            [_tensor(field, self.like) for field in learned.prior],
         )
         self.n_members = learned.config.n_estimators
 
-    def _prior_mixture(self) -> GaussianMixture | None:
-        prior = self.learned.prior
-        if prior is None:
-            return None
-        return GaussianMixture(
-            _tensor(prior.log_weight, self.like),
-            _tensor(prior.mean, self.like),
-            _tensor(prior.log_var, self.like),
-        )
-
-    def posterior_draws(self, data: Encoded) -> Array:
-        """One draw of z for each row, by every member: (E, N, L)."""
-        generator = self._generator(0)
-        return self._map(
-            lambda b: self.inference.posterior(b).sample(1, generator)[:, 0],
+    @torch.no_grad()
+    def fit_prior(self, data: Encoded, seed: int) -> tuple[Array, ...]:
+        """Parameters of a prior for one posterior draw of every row."""
+        generator = self._generator(seed)
+        drawn = self._map(
+            lambda b: self.inference.posterior(b).sample(1, len(b), generator)[:, 0],
             data,
             row_axis=1,
         )
+        z, weight = _tensor(drawn, self.like), _tensor(data.weight, self.like)
+        w = self.inference.w
+        fitted = self.model.latent.fit_prior(w, z, weight, generator)
+        return tuple(_numpy(field) for field in fitted)
 
     def mean_kl(self, data: Encoded) -> Array:
         """Weighted mean over rows of the KL in each dimension: (E, L)."""
-        kept = 0 if self.learned.prior is None else self.learned.prior.mean[0].size
+        kept = max((field[0].size for field in self.learned.prior), default=0)
         kl = self._map(self.inference.kl, data, self._n_kept(kept), row_axis=1)
         return np.average(kl, axis=1, weights=data.weight)
 
     def posterior_mean(self, data: Encoded) -> Array:
         """Posterior means of the best member: (N, L)."""
         best = self.learned.best_member
-        return self._map(lambda b: self.inference.posterior(b).mean[best], data)
+        kept = 1 if self.model.latent.closed_mean else self._n_kept(1)
+        return self._map(lambda b: self.inference.posterior_mean(b)[best], data, kept)
 
     def prior_mean(self, data: Encoded) -> Array:
         """Prior means of the best member: (N, L)."""
         best = self.learned.best_member
-        return self._map(lambda b: self.inference.prior(b).mean[best], data)
+        return self._map(lambda b: self.inference.prior_mean(b)[best], data)
 
     def log_prob(self, data: Encoded) -> tuple[Array, Array]:
         """Return log p(x | c) of observed cells (encoded units) and its error."""

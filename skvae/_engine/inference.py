@@ -5,17 +5,18 @@ every row, so an answer depends on its row alone; predictions take the first
 ``n_predictive`` of them. The members form an equal mixture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
 from skvae._engine import likelihoods
-from skvae._engine.distributions import Gaussian, GaussianMixture
+from skvae._engine.distributions import Density, Gaussian
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
+from skvae._engine.priors import standard_normal
 from skvae._engine.proposals import (
     Choice,
     LogDensity,
@@ -58,7 +59,7 @@ class Inference:
         draws: Tensor,
         n_predictive: int,
         max_elements: int,
-        mixture: GaussianMixture | None = None,
+        fitted_prior: Sequence[Tensor] = (),
     ) -> None:
         self.model = model
         self.max_elements = max_elements  # of an array inside the decoder
@@ -66,39 +67,36 @@ class Inference:
         self.draws = draws[None, :, None, :]  # (1, S, 1, L)
         self.predictive_draws = self.draws[:, :n_predictive]
         self.n_members = weights.shape[0]
-        self.latent_mixture = mixture  # p(z), in the place of the model's
+        self.fitted_prior: Density | None = None  # in the place of the model's
+        if fitted_prior:
+            self.fitted_prior = model.latent.fitted_prior(fitted_prior, self.w)
 
-    def posterior(self, batch: Batch) -> Gaussian:
-        """q(z | x, c): (E, N, L)."""
+    def posterior(self, batch: Batch) -> Density:
+        """q(z | x, c)."""
         features = self.model.features(self.w, batch)
         return self.model.posterior(self.w, batch, features)
 
-    def prior(self, batch: Batch) -> Gaussian:
-        """p(z | c), one row per row of ``batch``: (E, N, L)."""
-        return self._prior(batch, self.model.features(self.w, batch))
+    def posterior_mean(self, batch: Batch) -> Tensor:
+        """E[z] under q(z | x, c): (E, N, L)."""
+        return self.posterior(batch).mean_of(self.draws)
 
-    def _prior(self, batch: Batch, features: list[Tensor]) -> Gaussian:
-        prior = self.model.prior(self.w, features)
-        shape = (*batch.weight.shape, prior.mean.shape[-1])
-        return Gaussian(prior.mean.expand(shape), prior.log_var.expand(shape))
-
-    def kl(self, batch: Batch) -> Tensor:
-        """KL(q || p) in each dimension, in nats: (E, N, L)."""
-        posterior, prior = self.posterior(batch), self.latent_prior(batch)
-        if isinstance(prior, Gaussian):
-            return posterior.kl(prior)
-        z = posterior.at(self.draws)
-        return (posterior.log_prob_each(z) - prior.marginal_log_prob(z)).mean(1)
-
-    def latent_prior(
-        self, batch: Batch, features: list[Tensor] | None = None
-    ) -> Gaussian | GaussianMixture:
+    def prior(self, batch: Batch, features: list[Tensor] | None = None) -> Density:
         """p(z | c) as it is used: the model's, or what was fitted in its place."""
-        if self.latent_mixture is not None:
-            return replace(self.latent_mixture, n_rows=batch.weight.shape[1])
+        if self.fitted_prior is not None:
+            return self.fitted_prior
         if features is None:
             features = self.model.features(self.w, batch)
-        return self._prior(batch, features)
+        return self.model.prior(self.w, features)
+
+    def prior_mean(self, batch: Batch) -> Tensor:
+        """E[z] under p(z | c): (E, N, L)."""
+        mean = self.prior(batch).mean_of(self.draws)
+        return mean.expand(-1, len(batch), -1)
+
+    def kl(self, batch: Batch) -> Tensor:
+        """KL(q || p) as it adds up over dimensions, in nats: (E, N, L)."""
+        posterior, prior = self.posterior(batch), self.prior(batch)
+        return posterior.kl_each(prior, posterior.at(self.draws))
 
     def importance(self, batch: Batch, read: Reader) -> Importance:
         """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3.
@@ -108,15 +106,14 @@ class Inference:
         """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
-        prior = self.latent_prior(batch, features)
+        prior = self.prior(batch, features)
 
         def joint(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             outputs = self.model.decode(self.w, z, features)
             cells = self.model.log_prob_cells(outputs, batch)
             return outputs, cells, cells.sum(-1) + prior.log_prob(z)
 
-        frame = self._prior(batch, features)
-        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, frame, batch)
+        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
         z = proposal.at(self.draws)
         row = self.model.decoder_width * self.n_members * z.shape[2]
         log_joint, values = [], []
@@ -130,9 +127,8 @@ class Inference:
     def _proposal(
         self,
         log_joint: LogDensity,
-        posterior: Gaussian,
-        prior: Gaussian | GaussianMixture,
-        frame: Gaussian,
+        posterior: Density,
+        prior: Density,
         batch: Batch,
     ) -> Proposal:
         """Choose where to draw from: near the posterior, and never only there.
@@ -146,11 +142,16 @@ class Inference:
         """
         n_draws = self.draws.shape[1]
         complete = (batch.x_observed >= 1).all(-1).unsqueeze(1)  # (E, 1, N)
-        if self.model.condition is None and complete.all():
+        if self.model.condition is None and complete.all() and prior.smooth:
             return posterior
+        half_each = Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
+        if not prior.smooth:
+            return half_each
         if self.model.condition is not None and not self.model.config.ties:
-            return Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
-        near = laplace(log_joint, frame, posterior)
+            return half_each
+        normal = standard_normal(self.w, self.draws.shape[-1])
+        frame = prior if isinstance(prior, Gaussian) else normal
+        near = laplace(log_joint, frame, posterior.mean_of(self.draws))
         broad_shares: list[tuple[float, Proposal]] = [
             (0.125, posterior),
             (0.125, prior),
@@ -215,8 +216,8 @@ class Inference:
     def sample(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
         """Fresh draws of x given c, a member at random for each: (M, N, D)."""
         features = self.model.features(self.w, batch)
-        z = self.latent_prior(batch, features).sample(n_draws, generator)
-        n_rows = z.shape[2]
+        n_rows = len(batch)
+        z = self.prior(batch, features).sample(n_draws, n_rows, generator)
         outputs = self.model.decode(self.w, z, features)
         member = torch.randint(
             self.n_members,
@@ -233,7 +234,7 @@ class Inference:
         Every head must be a Gaussian mixture.
         """
         features = self.model.features(self.w, batch)
-        z = self.prior(batch).at(self.predictive_draws)
+        z = self.prior(batch, features).at(self.predictive_draws)
         outputs = self.model.decode(self.w, z, features).flatten(0, 1)  # (E·S, N, R)
         (head,) = self.model.heads
         assert isinstance(head.likelihood, likelihoods.GaussianMixtureHead)

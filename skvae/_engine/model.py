@@ -10,8 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from skvae._engine import likelihoods
+from skvae._engine.codebook import CodeLatent
 from skvae._engine.config import HeadConfig, ModelConfig
-from skvae._engine.distributions import Gaussian
+from skvae._engine.distributions import Density
+from skvae._engine.flows import Flow
+from skvae._engine.hierarchy import LayeredLatent
+from skvae._engine.latents import GaussianLatent, Latent
 from skvae._engine.networks import (
     ACTIVATIONS,
     MLP,
@@ -23,7 +27,15 @@ from skvae._engine.networks import (
     uniform_init,
 )
 from skvae._engine.objectives import Terms
-from skvae._engine.priors import Prior, PriorNet, StandardNormal, gaussian_from
+from skvae._engine.priors import (
+    FlowPrior,
+    Prior,
+    PriorNet,
+    StandardNormal,
+    VampPrior,
+)
+
+FLOW_CONTEXT = 16  # outputs of the encoder that steer a flow of the posterior
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,9 @@ class Batch:
     c: Tensor
     c_observed: Tensor
     weight: Tensor  # (E, N)
+
+    def __len__(self) -> int:
+        return self.weight.shape[1]
 
 
 class Head:
@@ -110,24 +125,45 @@ class LatentModel:
         embedding = None if conditional else config.numeric_embedding
         self.inputs = Inputs(layout, config.n_columns, embedding, config.n_codes)
         widths = [self.condition.width] if self.condition else []
-        n_latent = config.n_components
-        latent_hidden = hidden if n_latent else ()
-        self.prior_net: Prior = (
-            PriorNet(layout, config, latent_hidden, widths[0])
-            if config.prior == "conditional"
-            else StandardNormal(n_latent)
-        )
+        latent_hidden = hidden if config.n_components else ()
+        self.latent = self._build_latent(latent_hidden, widths)
         encoder_inputs = [self.inputs.width, *widths]
         zeros = [self.inputs.indicators, *([None] if conditional else [])]
+        n_encoded = self.latent.n_encoded
         self.encoder = MLP(
-            layout, encoder_inputs, latent_hidden, 2 * n_latent, activation, 0.1, zeros
+            layout, encoder_inputs, latent_hidden, n_encoded, activation, 0.1, zeros
         )
-        decoder_inputs = [n_latent, *widths]
+        decoder_inputs = [config.n_components, *widths]
         self.decoder = MLP(layout, decoder_inputs, hidden, n_decoded, activation, 0.1)
         self.constants: int | None = None
         if self.n_outputs > n_decoded:
             shape = (1, 1, self.n_outputs - n_decoded)
             self.constants = layout.add(shape, uniform_init(0.0))
+
+    def _build_latent(self, hidden: tuple[int, ...], widths: list[int]) -> Latent:
+        config, layout = self.config, self.layout
+        if config.latent == "hierarchical":
+            return LayeredLatent(layout, config.layer_sizes, config.activation)
+        if config.latent == "vq":
+            return CodeLatent(layout, config.n_components)
+        n_components, activation = config.n_components, config.activation
+        prior: Prior = StandardNormal(n_components)
+        if config.prior == "conditional":
+            prior = PriorNet(layout, config, hidden, widths[0])
+        elif config.prior == "vamp":
+            scale = torch.ones(self.inputs.width)
+            scale[self.inputs.indicators] = 0.0
+            prior = VampPrior(layout, scale, self._posterior_of_inputs)
+        elif config.prior == "flow":
+            prior = FlowPrior(layout, n_components, activation)
+        flow = None
+        if config.posterior == "flow":
+            flow = Flow(layout, n_components, activation, FLOW_CONTEXT)
+        return GaussianLatent(n_components, prior, flow)
+
+    def _posterior_of_inputs(self, w: Views, inputs: Tensor) -> Density:
+        """q(z | x) of what enters the encoder, (E, N, width)."""
+        return self.latent.posterior(w, self.encoder(w, [inputs], None), None)
 
     def _lay_out(self, name: str, start: int) -> int:
         """Give every head its slice of one kind of raw outputs; return their end."""
@@ -159,9 +195,9 @@ class LatentModel:
 
     def prior(
         self, w: Views, features: list[Tensor], noise: Noise | None = None
-    ) -> Gaussian:
+    ) -> Density:
         """p(z | c)."""
-        return self.prior_net(w, features, noise)
+        return self.latent.prior(w, features, noise)
 
     def posterior(
         self,
@@ -169,14 +205,15 @@ class LatentModel:
         batch: Batch,
         features: list[Tensor],
         noise: Noise | None = None,
-    ) -> Gaussian:
+    ) -> Density:
         """q(z | x, c), from the observed cells of x, in training from some of them.
 
         Whatever q has seen, the importance-weighted bound is one on all of them.
         """
         seen = noise.hide(batch.x_observed) if noise else batch.x_observed
         inputs = self.inputs(w, batch.x, seen)
-        return gaussian_from(self.encoder(w, [inputs, *features], noise))
+        encoded = self.encoder(w, [inputs, *features], noise)
+        return self.latent.posterior(w, encoded, noise)
 
     def decode(
         self,

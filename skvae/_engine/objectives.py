@@ -1,14 +1,14 @@
 """What training minimises: a loss in nats per row for each member, from named terms."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skvae._engine.config import TrainConfig
-from skvae._engine.distributions import Gaussian
+from skvae._engine.distributions import Density
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,16 @@ class Terms:
 
     log_lik: Tensor  # (E, S, N), log p(x | z, c), observed cells only
     z: Tensor  # (E, S, N, L)
-    posterior: Gaussian
-    prior: Gaussian
+    posterior: Density
+    prior: Density
+
+    def kl_each(self) -> Tensor:
+        """KL(q || p) in each dimension, in nats: (E, N, L)."""
+        return self.posterior.kl_each(self.prior, self.z)
 
     def kl(self) -> Tensor:
-        """KL(q || p) in each dimension, in nats: (E, N, L)."""
-        return self.posterior.kl(self.prior)
+        """KL(q || p), in nats: (E, N)."""
+        return self.posterior.kl(self.prior, self.z)
 
     def log_weights(self, beta: Tensor | float = 1.0) -> Tensor:
         """Log importance weights, the latent's part scaled by ``beta``: (E, S, N)."""
@@ -55,10 +59,10 @@ class Elbo:
     def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor:
         """Loss per member (E,)."""
         log_lik = (weight * terms.log_lik.mean(1)).mean(1)
-        kl = (weight.unsqueeze(-1) * terms.kl()).mean(1)  # (E, L)
-        if self.free_bits > 0:
-            kl = kl.clamp(min=self.free_bits)
-        return beta * kl.sum(-1) - log_lik
+        if self.free_bits == 0:
+            return beta * (weight * terms.kl()).mean(1) - log_lik
+        kl = (weight.unsqueeze(-1) * terms.kl_each()).mean(1)  # (E, L)
+        return beta * kl.clamp(min=self.free_bits).sum(-1) - log_lik
 
 
 class Iwae:
@@ -69,6 +73,28 @@ class Iwae:
         return -(weight * log_mean_exp(terms.log_weights(beta), dim=1)).mean(1)
 
 
+class Dreg:
+    """The bound of :class:`Iwae` with doubly reparameterised gradients.
+
+    Tucker, Lawson, Gu, Maddison (2019), eq. 9: without the score of the posterior,
+    whose share of the gradient is zero in the mean, what the posterior learns from a
+    draw is weighted by the square of the draw's normalised weight.
+    """
+
+    def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor:
+        """Loss per member (E,)."""
+        fixed = replace(terms, posterior=terms.posterior.detached())
+        log_weights = fixed.log_weights(beta)
+        share = log_weights.softmax(1).detach()
+        if terms.z.requires_grad:
+            terms.z.register_hook(lambda gradient: share.unsqueeze(-1) * gradient)
+        surrogate = (weight * (share * log_weights).sum(1)).mean(1)
+        bound = (weight * log_mean_exp(log_weights, dim=1)).mean(1)
+        return surrogate.detach() - surrogate - bound.detach()
+
+
 def build(config: TrainConfig) -> Objective:
     """Build the objective that a training configuration asks for."""
-    return Iwae() if config.objective == "iwae" else Elbo(config.free_bits)
+    if config.objective == "elbo":
+        return Elbo(config.free_bits)
+    return Dreg() if config.objective == "dreg" else Iwae()

@@ -1,24 +1,32 @@
-"""p(z | c): the standard normal, or a PriorNet over the condition."""
+"""p(z | c): the standard normal, a PriorNet over the condition, and richer ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skvae._engine.config import ModelConfig
-from skvae._engine.distributions import Gaussian
-from skvae._engine.networks import MLP, Layout, Noise, Views
+from skvae._engine.distributions import Density, Gaussian, GaussianMixture
+from skvae._engine.flows import Flow, Transformed
+from skvae._engine.networks import MLP, Layout, Noise, Views, normal_init, uniform_init
 
 # exp(±8 / 2): standard deviations from 0.02 to 55 around a latent of unit scale
 LOG_VAR_BOUND = 8.0
+N_PSEUDO_INPUTS = 64
 
 
 def gaussian_from(raw: Tensor) -> Gaussian:
-    """Split raw outputs (E, N, 2L); the log-variance is bounded smoothly."""
+    """Split raw outputs (..., 2L); the log-variance is bounded smoothly."""
     mean, raw_log_var = raw.unflatten(-1, (2, raw.shape[-1] // 2)).unbind(-2)
     log_var = LOG_VAR_BOUND * torch.tanh(raw_log_var / LOG_VAR_BOUND)
     return Gaussian(mean, log_var)
+
+
+def standard_normal(w: Views, n_components: int) -> Gaussian:
+    """N(0, I) for every member, the same for all rows: (E, 1, L)."""
+    zeros = w[0].new_zeros(w[0].shape[0], 1, n_components)
+    return Gaussian(zeros, zeros)
 
 
 class Prior(Protocol):
@@ -26,7 +34,7 @@ class Prior(Protocol):
 
     def __call__(
         self, w: Views, features: Sequence[Tensor], noise: Noise | None
-    ) -> Gaussian: ...
+    ) -> Density: ...
 
 
 class StandardNormal:
@@ -37,10 +45,9 @@ class StandardNormal:
 
     def __call__(
         self, w: Views, features: Sequence[Tensor], noise: Noise | None
-    ) -> Gaussian:
-        """Mean and log-variance zero: (1, 1, L)."""
-        zeros = w[0].new_zeros(1, 1, self.n_components)
-        return Gaussian(zeros, zeros)
+    ) -> Density:
+        """Mean and log-variance zero: (E, 1, L)."""
+        return standard_normal(w, self.n_components)
 
 
 class PriorNet:
@@ -64,6 +71,48 @@ class PriorNet:
 
     def __call__(
         self, w: Views, features: Sequence[Tensor], noise: Noise | None
-    ) -> Gaussian:
+    ) -> Density:
         """Condition features [(E, N, F)] to a Gaussian (E, N, L)."""
         return gaussian_from(self.net(w, features, noise))
+
+
+class VampPrior:
+    """The mixture of the posteriors of learned pseudo-inputs.
+
+    Tomczak & Welling (2018), eq. 9, with weights learned too. Pseudo-inputs live where
+    rows enter the encoder, behind the embedding of categories, which have no gradient.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        input_scale: Tensor,
+        posterior: Callable[[Views, Tensor], Density],
+    ) -> None:
+        shape = (N_PSEUDO_INPUTS, len(input_scale))
+        self.inputs = layout.add(shape, normal_init(input_scale))
+        self.weight = layout.add((N_PSEUDO_INPUTS,), uniform_init(0.0))
+        self.posterior = posterior
+
+    def __call__(
+        self, w: Views, features: Sequence[Tensor], noise: Noise | None
+    ) -> Density:
+        """Components (E, K, L)."""
+        parts = self.posterior(w, w[self.inputs])
+        assert isinstance(parts, Gaussian)
+        log_weight = w[self.weight].log_softmax(-1)
+        return GaussianMixture(log_weight, parts.mean, parts.log_var)
+
+
+class FlowPrior:
+    """N(0, I) through a learned flow. Chen et al. (2017), sec. 3.2."""
+
+    def __init__(self, layout: Layout, n_components: int, activation: str) -> None:
+        self.n_components = n_components
+        self.flow = Flow(layout, n_components, activation)
+
+    def __call__(
+        self, w: Views, features: Sequence[Tensor], noise: Noise | None
+    ) -> Density:
+        """One density for all rows."""
+        return Transformed(standard_normal(w, self.n_components), self.flow, w)

@@ -49,7 +49,9 @@ class Mixture:
         """Map noise (1, S, 1, L), cut in consecutive parts, to draws (E, S, N, L)."""
         cuts = noise.split([count for count, _ in self.parts], dim=1)
         drawn = [part.at(cut) for (_, part), cut in zip(self.parts, cuts, strict=True)]
-        return torch.cat(drawn, dim=1)
+        # a prior may be one for all rows
+        n_rows = max(z.shape[2] for z in drawn)
+        return torch.cat([z.expand(-1, -1, n_rows, -1) for z in drawn], dim=1)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of ``z`` (E, S, N, L), in nats: (E, S, N)."""
@@ -125,8 +127,8 @@ def variance_of_mean(proposal: Proposal, values: Tensor) -> Tensor:
     return sum(part.shape[1] * part.var(dim=1) for part in parts) / n_draws**2
 
 
-def laplace(log_density: LogDensity, prior: Gaussian, start: Gaussian) -> Laplace:
-    """Climb ``log_density`` from the mean of ``start`` to a mode, and look around.
+def laplace(log_density: LogDensity, prior: Gaussian, start: Tensor) -> Laplace:
+    """Climb ``log_density`` from ``start`` (E, N, L) to a mode, and look around.
 
     Newton's method with the curvature made positive and a damping for each row, as in
     Levenberg & Marquardt: steps that do not rise are not taken.
@@ -136,7 +138,7 @@ def laplace(log_density: LogDensity, prior: Gaussian, start: Gaussian) -> Laplac
     def of_u(u: Tensor) -> Tensor:
         return log_density((prior.mean + scale * u).unsqueeze(1))[:, 0]
 
-    mode = (start.mean - prior.mean) / scale
+    mode = (start - prior.mean) / scale
     value, slope, curvature = _derivatives(of_u, mode)
     damping = torch.full_like(value, 0.1)
     for _ in range(NEWTON_STEPS):

@@ -164,6 +164,7 @@ class Step:
         loss = self.objective(terms, beta, batch.weight)  # (E,)
         (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
         self._update(gradient)
+        self.model.latent.after_step(self.weights.detach(), terms.posterior, noise)
         self.loss_sum += loss.detach()
         self.position += len(self.within_batch)
         self.count += 1
@@ -267,7 +268,7 @@ class Monitor:
         terms = self.model.terms(views, self.batch, self.draws)
         bound = objectives.log_mean_exp(terms.log_weights(), dim=1)  # (E, N)
         weight = self.batch.weight / self.batch.weight.sum(1, keepdim=True)
-        kl = (weight.unsqueeze(-1) * terms.kl()).sum(1)
+        kl = (weight.unsqueeze(-1) * terms.kl_each()).sum(1)
         return (weight * bound).sum(1), kl
 
     @torch.no_grad()
