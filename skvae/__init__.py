@@ -12,11 +12,12 @@ __all__ = [
     "VAEOutlierDetector",
     "VAETransformer",
     "__version__",
+    "inspection",
     "metrics",
 ]
 
 if TYPE_CHECKING:
-    from skvae import metrics
+    from skvae import inspection, metrics
     from skvae._imputer import VAEImputer
     from skvae._outlier import VAEOutlierDetector
     from skvae._predictive import PredictiveDistribution
@@ -30,7 +31,7 @@ _HOMES = {
     "VAEOutlierDetector": "skvae._outlier",
     "VAETransformer": "skvae._transformer",
 }
-_MODULES = {"metrics"}
+_MODULES = {"inspection", "metrics"}
 
 
 def __getattr__(name: str) -> object:

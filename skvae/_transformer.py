@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import entropy
+from sklearn.utils.metaestimators import available_if
 
 from skvae._engine.config import OBJECTIVES, check_choice, check_number
 from skvae._estimator import (
@@ -50,9 +52,15 @@ AUTOMATIC = {
     CATEGORICAL: "categorical",
 }
 PRIORS = ("normal", "mixture", "vamp", "flow")
+MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
 DRAWS = 8  # of z per row in training, as long as there are
 DRAWN_ROWS = 80_000  # at most, in an epoch
 N_MIXTURES = 5  # components a column under likelihood="mixture"
+
+
+def _has_codes(model: "VAETransformer") -> bool:
+    """Whether the latent is one of codes, for ``available_if``."""
+    return model.latent == "vq"
 
 
 class VAETransformer(LatentVariableEstimator):
@@ -179,6 +187,9 @@ class VAETransformer(LatentVariableEstimator):
     validation_scores_ : list of float
         Bound on the held-out rows after each epoch, likewise; higher is better. Empty
         without ``early_stopping``.
+    perplexity_ : ndarray of shape (n_components // 2,)
+        Of codes only: how many each position uses, exp of the entropy of their
+        frequencies in the training rows.
     likelihoods_ : dict
         The likelihood of each column.
     history_ : FitRecord
@@ -346,7 +357,8 @@ class VAETransformer(LatentVariableEstimator):
             if X_val is not None:
                 valid, valid_offset = self._read_held_out(X_val)
             offsets = offset, valid_offset
-            return self._train(self._model(), config, data, valid, offsets, proceed)
+            self._train(self._model(), config, data, valid, offsets, proceed)
+            return self._count_codes(data)
 
     def partial_fit(
         self,
@@ -375,7 +387,8 @@ class VAETransformer(LatentVariableEstimator):
             data, offset = self._read(X, sample_weight, proceed, min_rows)
             config = self._one_epoch(len(data))
             offsets = offset, offset
-            return self._train(self._model(), config, data, None, offsets, proceed)
+            self._train(self._model(), config, data, None, offsets, proceed)
+            return self._count_codes(data)
 
     # -- latents -----------------------------------------------------------------
 
@@ -396,6 +409,50 @@ class VAETransformer(LatentVariableEstimator):
         table, encoded = self._encode(X, self.schema_)
         Z = engine.posterior_mean(_rows(encoded))
         return self._like_input(Z, table)
+
+    @available_if(_has_codes)
+    def codes(self, X: ArrayLike) -> NDArray[np.integer]:
+        """Return the indices of the codes of rows, by the member of ``transform``.
+
+        Only with ``latent="vq"``; ``transform`` gives the vectors of the same codes.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        index : ndarray of int of shape (n_samples, n_components // 2)
+            Position m takes index 0 to 63 in the codebook of position m.
+        """
+        engine = self._engine()
+        _, encoded = self._encode(X, self.schema_)
+        return engine.codes(_rows(encoded))
+
+    def prior_gap(self, X: ArrayLike) -> float:
+        """How far the latents of rows lie, together, from the prior.
+
+        KL(q(z) || p(z)) in nats, where q(z) is the mean of the posteriors of the rows
+        (Hoffman & Johnson 2016, eq. 8), by the member of ``transform``. Where it is
+        large, the prior has holes: ``sample`` decodes latents that no row has, and
+        new rows look unlike old ones. Then fit with ``prior="mixture"`` or ``"vamp"``,
+        or with more ``beta``. It is estimated from one draw of each of at most 1024
+        rows and reads low by what so few rows leave out.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Rows as in ``fit``; more than 1024 are thinned out evenly.
+
+        Returns
+        -------
+        gap : float
+            Nats, 0 for a perfect fit; compare it with ``kl_per_dimension_.sum()``.
+        """
+        engine = self._engine()
+        _, encoded = self._encode(X, self.schema_)
+        step = -(-len(encoded) // MOST_GAP_ROWS)
+        return engine.prior_gap(_rows(encoded[::step]))
 
     def inverse_transform(self, Z: ArrayLike) -> Rows:
         """Return expected rows at given latents, by the member of ``transform``.
@@ -652,6 +709,16 @@ class VAETransformer(LatentVariableEstimator):
         )
         self._n_features_out = model.n_components
         return model
+
+    def _count_codes(self, data: Any) -> "VAETransformer":
+        """Learn how many codes are in use, where there are any."""
+        if _has_codes(self):
+            index = self._engine().codes(data)
+            entropies = [
+                entropy(np.bincount(position, data.weight)) for position in index.T
+            ]
+            self.perplexity_ = np.exp(entropies)
+        return self
 
     def _settled(self, n_rows: int) -> dict[str, Any]:
         """Resolve ``"auto"``: as many draws as rows leave time for."""

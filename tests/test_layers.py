@@ -21,6 +21,7 @@ LAYERS = [
     ("skvae._predictive", 1, {"numpy", "scipy"}),
     ("skvae._estimator", 1, {"numpy", "scipy", "sklearn"}),
     ("skvae._transformer", 2, {"numpy", "scipy", "sklearn"}),
+    ("skvae.inspection", 3, {"numpy", "sklearn", "matplotlib"}),
     ("skvae._imputer", 3, {"numpy", "sklearn"}),
     ("skvae._outlier", 3, {"numpy", "scipy", "sklearn"}),
     ("skvae._conformal", 0, {"numpy"}),

@@ -14,6 +14,7 @@ from scipy.stats import norm, qmc
 from torch import Generator, Tensor
 
 from skvae._engine import runtime, train
+from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.inference import Inference, expand_members
 from skvae._engine.model import Batch, LatentModel
@@ -300,6 +301,24 @@ class Engine:
         kl = self._map(self.inference.kl, data, self._n_kept(kept), row_axis=1)
         return np.average(kl, axis=1, weights=data.weight)
 
+    @torch.no_grad()
+    def prior_gap(self, data: Encoded) -> float:
+        """KL of the aggregate posterior of all rows from the prior, best member."""
+        batch = expand_members(self._batch(data, slice(None)), self.n_members)
+        gaps = self.inference.prior_gap(batch, self._generator(0))
+        return float(gaps[self.learned.best_member])
+
+    def codes(self, data: Encoded) -> NDArray[np.integer]:
+        """Return the indices of the nearest codes, best member: (N, M)."""
+        best = self.learned.best_member
+
+        def index(batch: Batch) -> Tensor:
+            posterior = self.inference.posterior(batch)
+            assert isinstance(posterior, Codes)
+            return posterior.index()[best]
+
+        return self._map(index, data).astype(np.intp)
+
     def posterior_mean(self, data: Encoded) -> Array:
         """Posterior means of the best member: (N, L)."""
         best = self.learned.best_member
@@ -402,12 +421,15 @@ class Engine:
         size = max(1, self.max_elements // (self.n_members * widest))
         for begin in range(0, len(data), size):
             rows = slice(begin, begin + size)
-            x, x_observed = _split_missing(data.x[rows], self.like)
-            c, c_observed = _split_missing(data.c[rows], self.like)
-            weight = _tensor(data.weight[rows], self.like)
-            fields = (x, x_observed, c, c_observed, weight)
-            batch = Batch(*(field.unsqueeze(0) for field in fields))
-            yield rows, expand_members(batch, self.n_members)
+            yield rows, expand_members(self._batch(data, rows), self.n_members)
+
+    def _batch(self, data: Encoded, rows: slice) -> Batch:
+        """Put some rows on the device, once for all members: (1, N, ·)."""
+        x, x_observed = _split_missing(data.x[rows], self.like)
+        c, c_observed = _split_missing(data.c[rows], self.like)
+        weight = _tensor(data.weight[rows], self.like)
+        fields = (x, x_observed, c, c_observed, weight)
+        return Batch(*(field.unsqueeze(0) for field in fields))
 
     @torch.no_grad()
     def _map(

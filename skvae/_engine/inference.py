@@ -98,6 +98,21 @@ class Inference:
         posterior, prior = self.posterior(batch), self.prior(batch)
         return posterior.kl_each(prior, posterior.at(self.draws))
 
+    def prior_gap(self, batch: Batch, generator: Generator) -> Tensor:
+        """KL from the prior of the mean of these rows' posteriors, in nats: (E,).
+
+        Hoffman & Johnson (2016), eq. 8, from one draw of each row.
+        """
+        posterior, n_rows = self.posterior(batch), len(batch)
+        z = posterior.sample(1, n_rows, generator)  # (E, 1, N, L)
+        log_prior = self.prior(batch).log_prob(z)[:, 0]
+        size = max(1, self.max_elements // (z[:, 0].numel()))
+        parts = [
+            log_mean_exp(posterior.log_prob(part.expand(-1, -1, n_rows, -1)), dim=2)
+            for part in z.transpose(1, 2).split(size, dim=1)
+        ]
+        return (torch.cat(parts, dim=1) - log_prior).mean(1)
+
     def importance(self, batch: Batch, read: Reader) -> Importance:
         """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3.
 

@@ -1,0 +1,353 @@
+"""What the variants of the family do: priors, posteriors, latents, β, KL schedules.
+
+Run ``python -m benchmarks.family --data DIR`` (see ``--help``). Every section changes
+one parameter of the library's defaults and fits the same rows with the same seeds. The
+tables go to standard output and to ``benchmarks/results/family.json`` and ``.md``.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import mutual_info_score
+
+from benchmarks import command, report
+from benchmarks.data import data_folder, load_halves
+from benchmarks.environment import describe
+from benchmarks.simulators import SIMULATORS
+from skvae import CVAERegressor, VAETransformer, metrics
+
+Array = NDArray[np.float64]
+
+SETS = ("banknote", "breast_wdbc", "wine_white")
+MOST_ROWS = 2000
+N_BINS = 20
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "prior='mixture'": {"prior": "mixture"},
+    "prior='vamp'": {"prior": "vamp"},
+    "prior='flow'": {"prior": "flow"},
+    "posterior='flow'": {"posterior": "flow"},
+    "objective='dreg'": {"objective": "dreg"},
+    "latent='hierarchical'": {"latent": "hierarchical", "n_components": (8, 4)},
+    "latent='vq'": {"latent": "vq"},
+}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "plain": {"kl_warmup": 0.0},
+    "kl_warmup=0.5": {"kl_warmup": 0.5},
+    "kl_schedule='cyclical'": {"kl_warmup": 0.5, "kl_schedule": "cyclical"},
+    "free_bits=0.2": {"kl_warmup": 0.0, "free_bits": 0.2},
+}
+BETAS = (1.0, 4.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of one fit, by their names."""
+
+    section: str
+    set: str
+    variant: str
+    seed: int
+    figures: dict[str, float]
+
+
+# -- priors, posteriors, latents ---------------------------------------------------
+
+
+def whole_table(folder: Path, name: str, seed: int) -> tuple[Array, Array]:
+    """Numeric columns of a table: rows to fit and rows to score."""
+    data = load_halves(folder, name, seed + 1, MOST_ROWS)
+    values = np.column_stack([data.X, data.y])
+    train, test = data.splits[seed]
+    return values[train], values[test]
+
+
+def lower_bound(vae: VAETransformer, X: Array) -> float:
+    """Evidence lower bound: the log weight of single posterior draws, 32 times."""
+    bounds = []
+    for i in range(32):
+        one = VAETransformer(**vae.get_params())
+        vars(one).update(vars(vae))
+        draws = vae.learned_.draws[i : i + 1]
+        one.learned_ = replace(vae.learned_, draws=draws)
+        bounds.append(one.score(X))
+    return float(np.mean(bounds))
+
+
+def describe_fit(
+    name: str, variant: dict[str, Any], seed: int, folder: Path
+) -> dict[str, float]:
+    """Fit a variant to a table; what held-out rows say of it."""
+    train, test = whole_table(folder, name, seed)
+    vae = VAETransformer(n_estimators=1, random_state=seed, **variant).fit(train)
+    log_prob = vae.score(test)
+    figures = {
+        "log-likelihood": log_prob,
+        "gap of the bound": log_prob - lower_bound(vae, test),
+        "KL": float(vae.kl_per_dimension_.sum()),
+        "active units": float(vae.active_units_),
+        "prior gap": vae.prior_gap(train),
+    }
+    if hasattr(vae, "perplexity_"):
+        figures["perplexity"] = float(vae.perplexity_.mean())
+    return figures
+
+
+# -- β and the factors of a table ----------------------------------------------------
+
+
+def factors_table(n: int, seed: int) -> tuple[Array, Array]:
+    """Four independent uniform factors, and twelve columns made of them.
+
+    Each column is a smooth curve of one factor or of a pair, with noise.
+    """
+    rng = np.random.default_rng(seed)
+    factors = rng.uniform(-1, 1, size=(n, 4))
+    curves = [np.sin(2 * factors), factors**3, np.tanh(3 * factors)]
+    columns = np.column_stack(curves)
+    columns[:, 8:] += 0.5 * np.roll(factors, 1, axis=1)
+    return factors, columns + 0.05 * rng.normal(size=columns.shape)
+
+
+def mutual_information_gap(factors: Array, Z: Array) -> float:
+    """MIG, 0 to 1. Chen, Li, Grosse, Duvenaud (2018), eq. 6; 20 bins of equal count."""
+
+    def binned(values: Array) -> NDArray[np.intp]:
+        ranks = values.argsort(axis=0).argsort(axis=0)
+        return ranks * N_BINS // len(values)
+
+    codes, latents = binned(factors), binned(Z)
+    gaps = []
+    for factor in codes.T:
+        shared = sorted(mutual_info_score(factor, latent) for latent in latents.T)
+        gaps.append((shared[-1] - shared[-2]) / np.log(N_BINS))
+    return float(np.mean(gaps))
+
+
+def disentangle(beta: float, seed: int) -> dict[str, float]:
+    """Fit with one β; how the latents keep to the factors, and what is lost."""
+    factors, X = factors_table(2000, seed)
+    vae = VAETransformer(
+        6,
+        beta=beta,
+        objective="elbo",
+        likelihood="gaussian_fixed",
+        n_estimators=1,
+        random_state=seed,
+    ).fit(X)
+    error = (vae.reconstruct(X) - X) / X.std(axis=0)
+    return {
+        "MIG": mutual_information_gap(factors, vae.transform(X)),
+        "reconstruction RMSE": float(np.sqrt(np.mean(error**2))),
+        "active units": float(vae.active_units_),
+    }
+
+
+# -- collapse ------------------------------------------------------------------------
+
+
+def revive(name: str, settings: dict[str, Any], seed: int) -> dict[str, float]:
+    """Fit two outputs with a powerful decoder; whether the latent is in use."""
+    model, (X, y) = fit_schedule(name, settings, seed)
+    return {
+        "KL": float(model.kl_per_dimension_.sum()),
+        "active units": float(model.active_units_),
+        "log-likelihood": float(model.score_samples(X, y).mean()),
+    }
+
+
+def fit_schedule(
+    name: str, settings: dict[str, Any], seed: int
+) -> tuple[CVAERegressor, tuple[Array, Array]]:
+    """Fit to simulated rows; also return new rows."""
+    rng = np.random.default_rng(seed)
+    simulator = SIMULATORS[name]
+    train, test = simulator.draw(1000, rng), simulator.draw(1000, rng)
+    model = CVAERegressor(
+        n_mixtures=20,
+        objective="elbo",
+        n_draws=1,
+        n_estimators=1,
+        early_stopping=False,
+        random_state=seed,
+        **settings,
+    )
+    return model.fit(*train), test
+
+
+def draw_schedules(path: str, name: str, seed: int) -> None:
+    """Picture of the KL of every dimension over training, a panel a setting."""
+    import matplotlib.pyplot as plt
+
+    from skvae.inspection import LossCurveDisplay
+
+    figure, axes = plt.subplots(
+        1, len(SCHEDULES), figsize=(14, 3.2), sharey=True, layout="constrained"
+    )
+    for ax, (title, settings) in zip(axes, SCHEDULES.items(), strict=True):
+        model, _ = fit_schedule(name, settings, seed)
+        LossCurveDisplay.from_estimator(model, kind="kl", ax=ax)
+        ax.get_legend().remove()
+        ax.set_title(title)
+    for ax in axes[1:]:
+        ax.set_ylabel("")
+    figure.savefig(path, dpi=120)
+
+
+# -- what z is drawn from ------------------------------------------------------------
+
+
+def generate(name: str, prior: str, seed: int, folder: Path) -> dict[str, float]:
+    """Several outputs given features, drawn through PriorNet or from N(0, I)."""
+    data = load_halves(folder, name, seed + 1, MOST_ROWS)
+    train, test = data.splits[seed]
+    y = data.y / data.y[train].std(axis=0)  # one unit for the energy score
+    model = CVAERegressor(prior=prior, n_estimators=1, random_state=seed)
+    model.fit(data.X[train], y[train])
+    predicted = model.predict_distribution(data.X[test])
+    return {
+        "log-likelihood": float(model.score_samples(data.X[test], y[test]).mean()),
+        "energy score": metrics.energy_score(y[test], predicted, random_state=seed),
+        "KL": float(model.kl_per_dimension_.sum()),
+    }
+
+
+# -- running ---------------------------------------------------------------------------
+
+
+def plan(
+    options: argparse.Namespace, folder: Path
+) -> list[tuple[str, str, str, Callable[[int], dict[str, float]]]]:
+    """All fits: section, set, variant, and the function of a seed."""
+    work: list[tuple[str, str, str, Callable[[int], dict[str, float]]]] = []
+    for name in options.sets:
+        for title, change in VARIANTS.items():
+            work.append(
+                (
+                    "tables",
+                    name,
+                    title,
+                    lambda s, n=name, c=change: describe_fit(n, c, s, folder),
+                )
+            )
+    for beta in BETAS:
+        work.append(
+            ("beta", "factors", f"beta={beta:g}", lambda s, b=beta: disentangle(b, s))
+        )
+    for title, change in SCHEDULES.items():
+        work.append(
+            ("collapse", "curved", title, lambda s, c=change: revive("curved", c, s))
+        )
+    for name in options.sets:
+        for prior in ("conditional", "normal"):
+            work.append(
+                (
+                    "generation",
+                    name,
+                    f"prior={prior!r}",
+                    lambda s, n=name, p=prior: generate(n, p, s, folder),
+                )
+            )
+    return [job for job in work if job[0] in options.sections]
+
+
+TITLES = {
+    "tables": "Priors, posteriors and latents: held-out rows of tables",
+    "beta": "β and independent factors (MIG: 1 is a latent for each factor)",
+    "collapse": "A powerful decoder: 20 components, two outputs",
+    "generation": "Drawing several outputs given features",
+}
+
+
+def tables_of(rows: list[Row]) -> str:
+    """Make a table of each section: means over the seeds, with standard errors."""
+    parts = []
+    for section in dict.fromkeys(row.section for row in rows):
+        mine = [row for row in rows if row.section == section]
+        names = list(dict.fromkeys(name for row in mine for name in row.figures))
+        lines = []
+        for key in dict.fromkeys((row.set, row.variant) for row in mine):
+            these = [row for row in mine if (row.set, row.variant) == key]
+            cells = [_mean_of(these, name) for name in names]
+            lines.append([*key, str(len(these)), *cells])
+        table = report.markdown(["set", "variant", "seeds", *names], lines)
+        parts.append(f"## {TITLES[section]}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _mean_of(rows: list[Row], name: str) -> str:
+    values = [row.figures[name] for row in rows if name in row.figures]
+    if not values:
+        return ""
+    spread = f" ± {np.std(values) / np.sqrt(len(values)):.3f}" if values[1:] else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def page(rows: list[Row], about: dict[str, Any]) -> str:
+    """Markdown page: the tables, then how they came about."""
+    return f"""# The family
+
+{tables_of(rows)}
+
+Log-likelihoods in nats a row of held-out rows, original units (of "generation" in
+standard deviations), higher is better; "gap of the bound": log-likelihood less evidence
+lower bound; "prior gap": KL of the aggregate posterior from the prior; mean ± standard
+error over the seeds, one member each.
+
+{report.provenance(about)}"""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = command.make_parser("family", __doc__)
+    command.add_data(parser)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET")
+    parser.add_argument("--sections", nargs="+", default=list(TITLES), choices=TITLES)
+    parser.add_argument("--seeds", type=int, default=2, help="how many")
+    parser.add_argument("--figure", metavar="PATH", help="picture of the collapse")
+    parser.add_argument("--name", default="family", help="of the result files")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the benchmark; print and store the tables."""
+    options = parse_arguments(arguments)
+    folder = data_folder(options.data, "tables")
+    hidden = {"DIR": options.data, "PATH": options.figure}
+    about: dict[str, Any] = {
+        "command": command.shown_command("family", arguments, hidden),
+        "seed": 0,
+        "parameters": {},
+        "jobs": 1,
+        **describe(),
+    }
+    rows: list[Row] = []
+    for section, name, title, job in plan(options, folder):
+        for seed in range(options.seeds):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                rows.append(Row(section, name, title, seed, job(seed)))
+            shown = "  ".join(f"{k} {v:.3f}" for k, v in rows[-1].figures.items())
+            print(f"{section:<10} {name:<12} {title:<24} {shown}", flush=True)
+            report.write(options.name, about, rows, page(rows, about))
+    if options.figure:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            draw_schedules(options.figure, "curved", 0)
+    print(f"\n{tables_of(rows)}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except FileNotFoundError as error:
+        sys.exit(str(error))

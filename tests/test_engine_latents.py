@@ -1,0 +1,346 @@
+"""Densities of richer latents, flows, layers, codes; and objectives over them."""
+
+import math
+
+import pytest
+import torch
+
+from skvae._engine import codebook
+from skvae._engine.aggregate import fit_classes
+from skvae._engine.codebook import (
+    CodeLatent,
+    CodeMixture,
+    Codes,
+    UniformCodes,
+)
+from skvae._engine.distributions import Gaussian
+from skvae._engine.flows import Flow, Transformed
+from skvae._engine.hierarchy import LayeredLatent
+from skvae._engine.networks import Layout, Noise
+from skvae._engine.objectives import Dreg, Elbo, Iwae, Terms, log_mean_exp
+from skvae._engine.priors import FlowPrior, VampPrior, gaussian_from
+
+E, S, N, L = 2, 5, 3, 4
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def weights(layout, scale=1.0, seed=0):
+    """Views of random weights, so that no net is as it begins."""
+    flat = layout.initial(E, generator(seed)).double()
+    return layout.views(flat + scale * 0.3 * normal(*flat.shape, seed=seed + 1))
+
+
+# -- flows -----------------------------------------------------------------------
+
+
+def flow(n_components=L, n_context=0, scale=1.0):
+    layout = Layout()
+    made = Flow(layout, n_components, "tanh", n_context)
+    return made, weights(layout, scale)
+
+
+@pytest.mark.parametrize("n_components", [2, 3, 4])
+@pytest.mark.parametrize("n_context", [0, 2])
+def test_a_flow_is_undone_by_its_inverse(n_components, n_context):
+    made, w = flow(n_components, n_context)
+    u = normal(E, S, N, n_components, seed=3)
+    context = [normal(E, N, n_context, seed=4)] if n_context else []
+    z = made.forward(w, u, context)
+    assert (z - u).abs().max() > 0.5  # it does something
+    back, _ = made.inverse(w, z, context)
+    torch.testing.assert_close(back, u, rtol=1e-9, atol=1e-9)
+
+
+def test_the_slope_of_a_flow_is_the_determinant_of_its_jacobian():
+    made, w = flow()
+    u = normal(E, 1, 1, L, seed=3)
+    jacobian = torch.autograd.functional.jacobian(lambda v: made.forward(w, v, []), u)
+    z = made.forward(w, u, [])
+    _, log_slope = made.inverse(w, z, [])
+    for e in range(E):
+        _, expected = torch.linalg.slogdet(jacobian[e, 0, 0, :, e, 0, 0])
+        torch.testing.assert_close(-log_slope[e].sum(), expected)
+
+
+def test_the_density_of_a_flow_has_mass_one():
+    made, w = flow(2, scale=0.2)
+    zeros = torch.zeros(E, 1, 2, dtype=torch.float64)
+    density = Transformed(Gaussian(zeros, zeros), made, w)
+    axis = torch.linspace(-25, 25, 1001, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis).view(1, -1, 1, 2).expand(E, -1, -1, -1)
+    mass = density.log_prob(grid).exp().sum((1, 2)) * (axis[1] - axis[0]) ** 2
+    torch.testing.assert_close(mass, torch.ones_like(mass), rtol=0, atol=0.01)
+
+
+# -- layers ----------------------------------------------------------------------
+
+
+def layers(sizes=(3, 2, 1)):
+    layout = Layout()
+    latent = LayeredLatent(layout, sizes, "tanh")
+    return latent, weights(layout)
+
+
+def test_layers_draw_from_their_density():
+    """log p(z) at noise e is -(e^2 + log 2 pi) / 2 less the log of the scale."""
+    latent, w = layers()
+    prior = latent.prior(w, [], None)
+    noise = normal(1, S, N, 6, seed=3)
+    z = prior.at(noise)
+    assert z.shape == (E, S, N, 6)
+    torch.testing.assert_close(z[..., 5:], noise[..., 5:].expand(E, -1, -1, -1))
+    low = latent.layer(w, 0, z[..., 3:])
+    expected = (z[..., :3] - low.mean) / (0.5 * low.log_var).exp()
+    torch.testing.assert_close(expected, noise[..., :3].expand(E, -1, -1, -1))
+    middle = latent.layer(w, 1, z[..., 5:])
+    log_scale = 0.5 * torch.cat([low.log_var, middle.log_var], dim=-1)
+    log_scale = torch.cat([log_scale, torch.zeros_like(z[..., 5:])], dim=-1)
+    log_prob = -0.5 * (noise.square() + math.log(2 * math.pi)) - log_scale
+    torch.testing.assert_close(prior.log_prob_each(z), log_prob)
+
+
+def test_the_posterior_of_a_layer_is_the_product_of_evidence_and_layers_above():
+    latent, w = layers((2, 1))
+    encoded = normal(E, N, 6, seed=5)
+    posterior = latent.posterior(w, encoded, None)
+    z = posterior.at(normal(1, S, N, 3, seed=3))
+    evidence, said = gaussian_from(encoded), latent.layer(w, 0, z[..., 2:])
+    precision = (-evidence.log_var[..., :2]).exp().unsqueeze(1) + (-said.log_var).exp()
+    pulled = (evidence.mean * (-evidence.log_var).exp())[..., :2].unsqueeze(1)
+    mean = (pulled + said.mean * (-said.log_var).exp()) / precision
+    expected = torch.distributions.Normal(mean, precision.rsqrt()).log_prob(z[..., :2])
+    torch.testing.assert_close(posterior.log_prob_each(z)[..., :2], expected)
+
+
+def test_the_divergence_of_layers_is_the_mean_of_the_log_ratio():
+    """4096 draws against the closed form in each layer: within 5 standard errors."""
+    latent, w = layers((2, 1))
+    posterior = latent.posterior(w, normal(E, N, 6, seed=5), None)
+    prior = latent.prior(w, [], None)
+    z = posterior.at(normal(1, 4096, N, 3, seed=3))
+    closed = posterior.kl_each(prior, z)
+    ratio = posterior.log_prob_each(z) - prior.log_prob_each(z)
+    error = ratio.std(1) / 64
+    assert (closed - ratio.mean(1)).abs().lt(5 * error).all()
+    assert (closed > 0).all()
+
+
+# -- codes -----------------------------------------------------------------------
+
+M = 2
+
+
+def code_latent():
+    layout = Layout()
+    latent = CodeLatent(layout, M * codebook.CODE_WIDTH)
+    return latent, layout, weights(layout, scale=0.0)
+
+
+def all_codes(book):
+    """Every combination of codes of two positions: (E, K * K, 1, L)."""
+    k = torch.arange(codebook.N_CODES)
+    index = torch.cartesian_prod(k, k).view(1, -1, 1, 2).expand(E, -1, -1, -1)
+    return book.look_up(index)
+
+
+def test_masses_of_codes_add_up_to_one():
+    latent, _, w = code_latent()
+    book = latent.book(w)
+    posterior = Codes(book, normal(E, 1, 4, seed=2), w[latent.spread] + 0.1, False)
+    table = normal(E, 3, M, codebook.N_CODES, seed=4).log_softmax(-1)
+    mixture = CodeMixture(book, normal(E, 3, seed=5).log_softmax(-1), table)
+    for density in (posterior, UniformCodes(book), mixture):
+        mass = density.log_prob(all_codes(book)).exp().sum((1, 2))
+        torch.testing.assert_close(mass, torch.ones_like(mass))
+
+
+@pytest.mark.parametrize("which", ["posterior", "uniform", "mixture"])
+def test_draws_of_codes_have_their_probabilities(which):
+    """40 000 draws of the first position: within 0.012, over 4 errors of any code."""
+    latent, _, w = code_latent()
+    book = latent.book(w)
+    table = (2 * normal(E, 3, M, codebook.N_CODES, seed=4)).log_softmax(-1)
+    density = {
+        "posterior": Codes(
+            book, normal(E, 1, 4, seed=2), w[latent.spread] + 0.3, False
+        ),
+        "uniform": UniformCodes(book),
+        "mixture": CodeMixture(book, normal(E, 3, seed=5).log_softmax(-1), table),
+    }[which]
+    n = 40_000
+    whole = density.log_prob(all_codes(book)).exp().view(E, codebook.N_CODES, -1)
+    for z in (density.at(normal(1, n, 1, 4)), density.sample(n, 1, generator())):
+        index = book.nearest(z)[..., 0].flatten(1)
+        for e in range(E):
+            share = torch.bincount(index[e], minlength=codebook.N_CODES) / n
+            torch.testing.assert_close(
+                share.double(), whole[e].sum(-1), rtol=0, atol=0.012
+            )
+
+
+def test_in_training_the_nearest_code_passes_its_gradient_to_the_encoder():
+    latent, _, w = code_latent()
+    encoded = normal(E, N, 4, seed=2).requires_grad_()
+    posterior = latent.posterior(w, encoded, Noise(generator()))
+    z = posterior.at(normal(1, S, N, 4))
+    torch.testing.assert_close(z[:, 0].detach(), posterior.nearest().detach())
+    direction = normal(E, S, N, 4, seed=7)
+    (gradient,) = torch.autograd.grad((z * direction).sum(), encoded)
+    torch.testing.assert_close(gradient, direction.sum(1))
+    # the cost of commitment pulls the encoder's output to the code
+    cost = posterior.kl_each(UniformCodes(latent.book(w)), z)
+    (pull,) = torch.autograd.grad(cost.sum(), encoded)
+    gap = encoded - posterior.nearest()
+    torch.testing.assert_close(pull, (2 * codebook.COMMITMENT * gap).detach())
+
+
+def test_codes_move_to_the_means_of_their_rows_and_dead_ones_start_anew():
+    latent, layout, _ = code_latent()
+    flat = layout.initial(E, generator()).double()
+    rows = 3.0 + 0.1 * normal(E, 256, 4, seed=1)  # far from most codes at the start
+    noise = Noise(generator())
+    for _ in range(200):
+        posterior = latent.posterior(layout.views(flat), rows, noise)
+        latent.after_step(flat, posterior, noise)
+    w = layout.views(flat)
+    posterior = latent.posterior(w, rows, None)
+    in_use = posterior.index()[0, :, 0].unique()
+    assert len(in_use) > 16
+    for code in in_use[:4]:
+        own = rows[0, posterior.index()[0, :, 0] == code, :2]
+        torch.testing.assert_close(
+            w[latent.vectors][0, 0, code], own.mean(0), rtol=0, atol=0.05
+        )
+
+
+def test_classes_of_codes_are_found():
+    """Two classes whose positions agree: their joint, not the product of margins."""
+    first = torch.rand(2000, generator=generator()) < 0.5
+    index = torch.where(first, 0, 1).view(1, -1, 1).expand(1, -1, 2)
+    log_weight, log_table = fit_classes(
+        index, 4, torch.ones(2000).double(), generator()
+    )
+    joint = torch.einsum(
+        "c,cj,ck->jk", log_weight[0].exp(), log_table[0, :, 0].exp(),
+        log_table[0, :, 1].exp(),
+    )  # fmt: skip
+    expected = torch.zeros(4, 4).double()
+    expected[0, 0], expected[1, 1] = first.double().mean(), 1 - first.double().mean()
+    torch.testing.assert_close(joint, expected, rtol=0, atol=0.03)
+
+
+# -- priors ----------------------------------------------------------------------
+
+
+def test_the_vampprior_is_the_mixture_of_posteriors_of_its_inputs():
+    layout = Layout()
+    prior = VampPrior(layout, torch.ones(6), lambda w, inputs: gaussian_from(inputs))
+    w = weights(layout)
+    z = normal(E, S, N, 3, seed=3)
+    parts = gaussian_from(w[prior.inputs])  # (E, K, 3)
+    each = torch.stack(
+        [
+            Gaussian(parts.mean[:, k : k + 1], parts.log_var[:, k : k + 1]).log_prob(z)
+            for k in range(parts.mean.shape[1])
+        ]
+    )
+    share = w[prior.weight].log_softmax(-1).T[:, :, None, None]
+    expected = (share + each).logsumexp(0)
+    torch.testing.assert_close(prior(w, [], None).log_prob(z), expected)
+
+
+def test_a_flow_prior_begins_near_the_standard_normal():
+    layout = Layout()
+    prior = FlowPrior(layout, L, "tanh")
+    w = layout.views(layout.initial(E, generator()).double())
+    z = normal(E, S, N, L, seed=3)
+    zeros = torch.zeros(E, 1, L).double()
+    plain = Gaussian(zeros, zeros).log_prob(z)
+    torch.testing.assert_close(prior(w, [], None).log_prob(z), plain, rtol=0, atol=0.5)
+
+
+# -- objectives ------------------------------------------------------------------
+
+
+def terms_of(mean, log_var, theta, noise):
+    """p(z) = N(0, 1), p(x | z) = N(z + theta, 1) at x = 1, q free: one dimension."""
+    posterior = Gaussian(mean, log_var)
+    zeros = torch.zeros_like(mean)
+    z = posterior.at(noise)
+    log_lik = -0.5 * (1.0 - z - theta).square().sum(-1)
+    return Terms(log_lik, z, posterior, Gaussian(zeros, zeros))
+
+
+def gradients(objective, n_draws, n_replicates, seed=0):
+    """Gradients for the mean of q and for theta, (R, 2): R replicates as rows."""
+    mean = torch.full((1, n_replicates, 1), 0.2).double().requires_grad_()
+    log_var = torch.zeros_like(mean)
+    theta = torch.full((1, 1, n_replicates, 1), 0.1).double().requires_grad_()
+    noise = normal(1, n_draws, n_replicates, 1, seed=seed)
+    terms = terms_of(mean, log_var, theta, noise)
+    loss = objective(terms, torch.tensor(1.0), torch.ones(1, n_replicates))
+    found = torch.autograd.grad(loss.sum() * n_replicates, [mean, theta])
+    return torch.stack([g.flatten() for g in found], dim=1)
+
+
+def test_doubly_reparameterised_gradients_have_the_same_mean():
+    """Both parameters, 100 000 replicates: within 5 standard errors of each other."""
+    n = 100_000
+    plain, double = (gradients(o, 5, n) for o in (Iwae(), Dreg()))
+    error = (plain - double).std(0) / math.sqrt(n)
+    assert ((plain - double).mean(0).abs() < 5 * error + 1e-12).all()
+    # that of the likelihood is untouched
+    torch.testing.assert_close(plain[:, 1], double[:, 1])
+
+
+def signal_to_noise(objective, n_draws):
+    g = gradients(objective, n_draws, 20_000)[:, 0]
+    return (g.mean().abs() / g.std()).item()
+
+
+def test_more_draws_drown_the_encoder_s_gradient_but_not_the_doubly_reparameterised():
+    """Rainforth et al. (2018), Theorem 1: IWAE's falls as k^-1/2, DReG's rises.
+
+    20 000 replicates: a ratio below 1 is known to 0.01.
+    """
+    plain = [signal_to_noise(Iwae(), k) for k in (1, 16, 256)]
+    double = [signal_to_noise(Dreg(), k) for k in (1, 16, 256)]
+    assert plain[0] > 1.5 * plain[1] > 2 * plain[2]
+    assert double[2] > 1.5 * double[1] > 1.5 * double[0]
+
+
+def test_doubly_reparameterised_loss_is_the_bound():
+    mean = torch.full((1, 3, 1), 0.2).double()
+    terms = terms_of(mean, torch.zeros_like(mean), 0.1, normal(1, S, 3, 1))
+    weight = torch.tensor([[1.0, 2.0, 0.5]]).double()
+    expected = -(weight * log_mean_exp(terms.log_weights(), 1)).mean(1)
+    torch.testing.assert_close(Dreg()(terms, torch.tensor(1.0), weight), expected)
+
+
+def test_the_bound_is_tighter_with_more_draws():
+    """Burda et al. (2016), Theorem 1; the limit is log p(x), here in closed form.
+
+    20 000 rows at each k: errors below 0.01.
+    """
+    n = 20_000
+    mean = torch.full((1, n, 1), -0.8).double()
+    exact = -0.25 * (1.0 - 0.1) ** 2 - 0.5 * math.log(2.0)
+    bounds = []
+    for k in (1, 4, 16, 256):
+        terms = terms_of(mean, torch.zeros_like(mean), 0.1, normal(1, k, n, 1, seed=k))
+        bounds.append(log_mean_exp(terms.log_weights(), 1).mean().item())
+    assert bounds[0] + 0.1 < bounds[1] < bounds[2] - 0.02 < bounds[3]
+    assert bounds[3] == pytest.approx(exact, abs=0.02)
+
+
+def test_more_draws_lower_the_variance_of_the_gradient():
+    """Of the evidence lower bound: by their number, within 10 % (20 000 replicates)."""
+    one, ten = (gradients(Elbo(), k, 20_000)[:, 0].var().item() for k in (1, 10))
+    assert one / ten == pytest.approx(10, rel=0.1)

@@ -1,0 +1,125 @@
+"""Displays: what they draw, and that they say what they cannot."""
+
+import builtins
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+
+from skvae import CVAERegressor, VAETransformer
+from skvae.inspection import LatentTraversalDisplay, LossCurveDisplay
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+SMALL = {
+    "hidden_layer_sizes": (16,),
+    "n_estimators": 2,
+    "n_samples": 16,
+    "max_iter": 10,
+    "random_state": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X = load_iris(as_frame=True).data
+    return VAETransformer(3, **SMALL).fit(X), X
+
+
+def test_one_dimension_moves_at_a_time(iris):
+    vae, X = iris
+    display = LatentTraversalDisplay.from_estimator(vae, X, dimensions=[2], n_steps=5)
+    Z = vae.transform(X)
+    low, high = np.quantile(Z[:, 2], [0.02, 0.98])
+    np.testing.assert_allclose(display.values, [np.linspace(low, high, 5)])
+    moved = np.tile(Z.mean(axis=0), (5, 1))
+    moved[:, 2] = display.values[0]
+    expected = vae.inverse_transform(moved)
+    scaled = (expected - X.mean()) / X.std(ddof=0)
+    np.testing.assert_allclose(display.rows[0], scaled.to_numpy(float))
+    assert display.names == list(X)
+
+
+def test_the_dimensions_of_the_largest_kl_come_first(iris):
+    vae, X = iris
+    display = LatentTraversalDisplay.from_estimator(vae, X)
+    kl = vae.kl_per_dimension_[display.dimensions]
+    assert (np.diff(kl) <= 0).all()
+    assert len(display.ax_) == 3
+    lines = display.ax_[0].get_lines()
+    np.testing.assert_allclose(lines[1].get_ydata(), display.rows[0, :, 1])
+    assert display.figure_ is display.ax_[0].figure
+
+
+def test_rows_may_be_images():
+    X = load_digits().data[:100, :]
+    X = X[:, X.std(axis=0) > 0.5][:, :48]
+    vae = VAETransformer(2, **SMALL).fit(X)
+    display = LatentTraversalDisplay.from_estimator(vae, X, image_shape=(6, 8))
+    (image,) = display.ax_[0].get_images()
+    assert image.get_array().shape == (6, 9 * 8)
+    np.testing.assert_allclose(
+        image.get_array()[:, :8], display.rows[0, 0].reshape(6, 8)
+    )
+
+
+def test_axes_may_be_given(iris):
+    vae, X = iris
+    figure, axes = matplotlib.pyplot.subplots(1, 3)
+    display = LatentTraversalDisplay.from_estimator(vae, X, ax=axes)
+    assert display.figure_ is figure
+    with pytest.raises(ValueError, match="ax must hold 3 Axes; got 2"):
+        display.plot(axes[:2])
+
+
+def test_what_cannot_be_drawn_is_refused(iris):
+    vae, X = iris
+    draw = LatentTraversalDisplay.from_estimator
+    with pytest.raises(ValueError, match=r"dimensions must be an integer in \[0, 2\]"):
+        draw(vae, X, dimensions=[3])
+    with pytest.raises(ValueError, match=r"n_steps must be .*got 1"):
+        draw(vae, X, n_steps=1)
+    with pytest.raises(NotFittedError, match="VAETransformer"):
+        draw(VAETransformer(), X)
+    mixed = X.assign(colour=pd.Series(["red", "blue"] * 75))
+    with pytest.raises(ValueError, match=r"columns \['colour'\] hold none"):
+        draw(VAETransformer(2, **SMALL).fit(mixed), mixed)
+
+
+def test_losses_are_those_of_training(iris):
+    vae, _ = iris
+    display = LossCurveDisplay.from_estimator(vae)
+    training, held_out = display.ax_.get_lines()
+    np.testing.assert_array_equal(training.get_ydata(), vae.loss_curve_)
+    np.testing.assert_array_equal(-held_out.get_ydata(), vae.validation_scores_)
+    figure, ax = matplotlib.pyplot.subplots()
+    kl = LossCurveDisplay.from_estimator(vae, kind="kl", ax=ax)
+    assert kl.figure_ is figure
+    expected = vae.history_.kl.mean(axis=1)[:, 2]
+    np.testing.assert_allclose(ax.get_lines()[2].get_ydata(), expected)
+    with pytest.raises(ValueError, match=r"kind must be one of \['loss', 'kl'\]"):
+        LossCurveDisplay.from_estimator(vae, kind="sum")
+
+
+def test_a_regressor_without_hold_out_has_one_curve():
+    X = np.linspace(-1, 1, 60)[:, None]
+    model = CVAERegressor(2, **SMALL, early_stopping=False).fit(X, X[:, 0])
+    assert list(LossCurveDisplay.from_estimator(model).curves) == ["training"]
+
+
+def test_without_matplotlib_the_message_says_what_to_do(iris, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"needs matplotlib; install .*skvae\[plot\]"):
+        LossCurveDisplay.from_estimator(iris[0])
