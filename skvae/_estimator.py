@@ -152,6 +152,9 @@ class LatentVariableEstimator(
     ) -> ModelConfig:
         """Configure a model of a table by the codes of its columns, 0 for numbers."""
         layers = self._layer_sizes()
+        if latent.get("latent") == "hierarchical" and not layers:
+            check_number("n_components", self.n_components, integer=True, low=1)
+            layers = (self.n_components, -(-self.n_components // 2))
         return ModelConfig(
             n_columns=len(n_codes),
             n_conditions=len(condition_codes),
@@ -168,7 +171,7 @@ class LatentVariableEstimator(
         )
 
     def _layer_sizes(self) -> tuple[int, ...]:
-        """Sizes of stochastic layers, () for one."""
+        """Sizes of the layers that ``n_components`` names, if it names some."""
         sizes = self.n_components
         return tuple(sizes) if isinstance(sizes, tuple | list) else ()
 

@@ -53,14 +53,14 @@ AUTOMATIC = {
 }
 PRIORS = ("normal", "mixture", "vamp", "flow")
 MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
-DRAWS = 8  # of z per row in training, as long as there are
-DRAWN_ROWS = 80_000  # at most, in an epoch
+DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
 N_MIXTURES = 5  # components a column under likelihood="mixture"
 
 
 def _has_codes(model: "VAETransformer") -> bool:
     """Whether the latent is one of codes, for ``available_if``."""
-    return model.latent == "vq"
+    fitted = getattr(model, "learned_", None)
+    return (fitted.config.latent if fitted else model.latent) == "vq"
 
 
 class VAETransformer(LatentVariableEstimator):
@@ -76,7 +76,7 @@ class VAETransformer(LatentVariableEstimator):
     ----------
     n_components : int or tuple of int, default=8
         Latent dimensions; of a hierarchical latent those of each layer, from the one
-        next to the table up.
+        next to the table up, where an int n stands for (n, n / 2).
     likelihood : str or dict, default="auto"
         p(x | z) of the columns, as ``{column: name}``, or as one name for all columns
         that hold no text or categories. Of numbers:
@@ -98,8 +98,9 @@ class VAETransformer(LatentVariableEstimator):
         encoder steers [8]_.
     latent : {"gaussian", "hierarchical", "vq"}, default="gaussian"
         What z is: numbers; numbers in layers, each given those above it, with inference
-        from the top down [9]_; or codes, two dimensions each, from learned codebooks of
-        64 vectors, with a prior fitted after training [10]_.
+        from the top down [9]_; or codes of two dimensions each (one, where
+        ``n_components`` is odd) from learned codebooks of 64 vectors, with a prior
+        fitted after training [10]_.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -121,8 +122,8 @@ class VAETransformer(LatentVariableEstimator):
         bound [2]_ over ``n_draws`` draws, ``"dreg"`` with the gradients of [11]_.
         ``"auto"`` takes ``"iwae"``, and ``"elbo"`` for codes or one draw.
     n_draws : int or "auto", default="auto"
-        Draws of z per row while training. ``"auto"`` takes 8, on more than 10,000 rows
-        80,000 over their number, and 1 for ``"elbo"``.
+        Draws of z per row while training. ``"auto"`` takes 8, on more than 4,000 rows
+        32,000 over their number, and 1 for ``"elbo"``.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
     kl_warmup : float, default=0.05
@@ -133,7 +134,7 @@ class VAETransformer(LatentVariableEstimator):
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=160
         Epochs at most.
-    max_steps : int, default=8192
+    max_steps : int, default=3072
         Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
@@ -187,7 +188,7 @@ class VAETransformer(LatentVariableEstimator):
     validation_scores_ : list of float
         Bound on the held-out rows after each epoch, likewise; higher is better. Empty
         without ``early_stopping``.
-    perplexity_ : ndarray of shape (n_components // 2,)
+    perplexity_ : ndarray of shape (n_positions,)
         Of codes only: how many each position uses, exp of the entropy of their
         frequencies in the training rows.
     likelihoods_ : dict
@@ -242,6 +243,7 @@ class VAETransformer(LatentVariableEstimator):
     """
 
     _automatic = AUTOMATIC
+    _most_draws = 8  # of z per row in training
     _novelties = False  # whether rows to come may be unlike any row of fit
 
     def __init__(
@@ -265,7 +267,7 @@ class VAETransformer(LatentVariableEstimator):
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,
-        max_steps: int = 8192,
+        max_steps: int = 3072,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
@@ -422,7 +424,7 @@ class VAETransformer(LatentVariableEstimator):
 
         Returns
         -------
-        index : ndarray of int of shape (n_samples, n_components // 2)
+        index : ndarray of int of shape (n_samples, n_positions)
             Position m takes index 0 to 63 in the codebook of position m.
         """
         engine = self._engine()
@@ -726,11 +728,11 @@ class VAETransformer(LatentVariableEstimator):
         objective, n_draws = self.objective, self.n_draws
         if isinstance(n_draws, str):
             check_choice("n_draws", n_draws, ("auto",))
-            n_draws = min(DRAWS, max(1, DRAWN_ROWS // n_rows))
+            n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1
         if objective == "auto":
-            single = self.latent == "vq" or n_draws == 1 or self.free_bits > 0
+            single = self.latent == "vq" or n_draws == 1 or self.free_bits != 0
             objective = "elbo" if single else "iwae"
         return {"objective": objective, "n_draws": n_draws}
 

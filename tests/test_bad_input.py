@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skvae import CVAERegressor, VAETransformer
@@ -104,7 +105,9 @@ CHOICES = {
     "min_scale": (["tiny"], ["auto"]),
     "likelihood": (["normal", 3, None], ["auto", "gaussian", "mixture", "bernoulli"]),
     "handle_unknown": (["missing", None], ["warn", "ignore", "error"]),
-    "prior": (["gaussian", None], ["normal", "mixture"]),
+    "prior": (["gaussian", None], ["normal"]),
+    "posterior": (["normal", None], ["gaussian", "flow"]),
+    "latent": (["codes", None], ["gaussian", "hierarchical", "vq"]),
 }
 FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start")}
 ELSEWHERE = {
@@ -234,6 +237,37 @@ def test_a_device_that_is_not_here_is_refused_by_a_fitted_model(Estimator):
 def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
     with pytest.raises(ValueError, match=rf"{seed}.* cannot be used to seed"):
         fit(Estimator, table()[0], settings={"random_state": seed})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"n_components": (4, 2)}, "n_components=.* only latent='hierarchical' has"),
+        ({"latent": "hierarchical", "n_components": (4, 0)}, "n_components must be an"),
+        (
+            {"latent": "hierarchical", "n_components": (4, 2), "prior": "vamp"},
+            "latent='hierarchical' has a prior of its own: prior must be one of",
+        ),
+        (
+            {"latent": "hierarchical", "n_components": (4, 2), "posterior": "flow"},
+            "latent='hierarchical' has a posterior of its own",
+        ),
+        ({"latent": "vq", "prior": "mixture"}, "latent='vq' has a prior of its own"),
+        (
+            {"prior": "vamp", "posterior": "flow"},
+            "prior='vamp' is a mixture of Gaussian posteriors: it needs posterior=",
+        ),
+    ],
+)
+def test_variants_that_do_not_go_together_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        fit(VAETransformer, table()[0], settings=settings)
+
+
+def test_only_a_latent_of_codes_has_codes():
+    X, _ = table()
+    with pytest.raises(AttributeError, match="codes"):
+        VAETransformer().codes(X)
 
 
 def test_free_bits_have_no_meaning_under_iwae():
@@ -690,6 +724,13 @@ def test_weights_that_are_none_are_refused(Estimator, method, weight, match):
 
 # -- questions -------------------------------------------------------------------
 
+
+def with_codes(model, X):
+    """Like ``model``, fitted or not, with a latent of codes."""
+    other = clone(model).set_params(latent="vq")
+    return other.fit(X) if hasattr(model, "learned_") else other
+
+
 QUESTIONS = {
     VAETransformer: {
         "transform": lambda m, X: m.transform(X),
@@ -700,6 +741,8 @@ QUESTIONS = {
         "score_samples": lambda m, X: m.score_samples(X),
         "score": lambda m, X: m.score(X),
         "score_features": lambda m, X: m.score_features(X),
+        "prior_gap": lambda m, X: m.prior_gap(X),
+        "codes": lambda m, X: with_codes(m, X).codes(X),
         "get_feature_names_out": lambda m, X: m.get_feature_names_out(),
     },
     CVAERegressor: {
@@ -1023,9 +1066,11 @@ def test_a_vae_without_latents_is_refused():
 
 
 def test_a_number_in_words_is_auto_or_refused():
-    for name, what in (("kl_warmup", "a number"), ("n_draws", "an integer")):
+    for name in ("kl_warmup", "n_draws"):
         message = f"{name} must be 'auto' or a number; got 'long'"
         with pytest.raises(ValueError, match=message):
             fit(CVAERegressor, table()[0], settings={name: "long"})
-        with pytest.raises(TypeError, match=f"{name} must be {what}"):
-            fit(VAETransformer, table()[0], settings={name: "auto"})
+    with pytest.raises(TypeError, match="kl_warmup must be a number"):
+        fit(VAETransformer, table()[0], settings={"kl_warmup": "auto"})
+    with pytest.raises(ValueError, match=r"n_draws must be one of \['auto'\]"):
+        fit(VAETransformer, table()[0], settings={"n_draws": "many"})

@@ -15,6 +15,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from skvae import VAETransformer
 from skvae._predictive import independent_normals
 
 CHECKOUT = Path(__file__).parent.parent
@@ -550,3 +551,94 @@ def test_splits_of_anomalies_are_disjoint_and_whole(regression):
     train, test = anomaly.split_rows(is_anomaly, "unsupervised", 0)
     assert sorted(train) == list(range(100))
     np.testing.assert_array_equal(train, test)
+
+
+# -- the family ------------------------------------------------------------------
+
+
+@pytest.fixture
+def family(regression, monkeypatch):
+    """``benchmarks.family``, its results in the temporary folder."""
+    return importlib.import_module("benchmarks.family")
+
+
+def test_the_gap_of_mutual_information_is_one_for_factors_and_zero_for_noise(family):
+    factors = np.random.default_rng(0).uniform(size=(4000, 3))
+    noise = np.random.default_rng(1).normal(size=(4000, 3))
+    # monotone maps change nothing, and a repeated factor leaves no gap
+    assert family.mutual_information_gap(factors, factors**3) > 0.9
+    assert family.mutual_information_gap(factors, np.repeat(factors, 2, axis=1)) < 0.05
+    assert family.mutual_information_gap(factors, noise) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_lower_bound_lies_below_the_likelihood(family):
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=300)
+    X = np.column_stack([t, t**2, -t]) + 0.1 * rng.normal(size=(300, 3))
+    vae = VAETransformer(2, n_estimators=1, max_iter=20, random_state=0).fit(X)
+    assert family.lower_bound(vae, X) < vae.score(X) - 0.05
+
+
+def test_the_factors_of_the_table_are_independent_and_the_columns_are_not(family):
+    factors, X = family.factors_table(3000, 0)
+    off = ~np.eye(4, dtype=bool)
+    assert np.abs(np.corrcoef(factors, rowvar=False)[off]).max() < 0.07
+    assert np.abs(np.corrcoef(X, rowvar=False)[0, 1:]).max() > 0.8
+
+
+def test_the_family_is_printed_and_stored(family, tables, monkeypatch, capsys):
+    monkeypatch.setattr(family, "plan", lambda *_: [
+        ("beta", "factors", "beta=1", lambda seed: {"MIG": 0.5 + seed}),
+    ])  # fmt: skip
+    family.main(["--data", str(tables), "--seeds", "2"])
+    page = (tables / "results" / "family.md").read_text()
+    assert "| factors | beta=1 | 2 | 1.000 ± 0.354 |" in page
+    assert page.split("\n\n")[2] in capsys.readouterr().out
+    assert str(tables) not in page
+
+
+# -- images ----------------------------------------------------------------------
+
+
+def test_images_are_trained_on_tested_and_stored(regression, data, capsys):
+    mnist = importlib.import_module("benchmarks.mnist")
+    rng = np.random.default_rng(0)
+    (data / "mnist").mkdir()
+    # eight images in grey, many times over
+    kinds = rng.integers(0, 255, size=(8, 28, 28), dtype=np.uint8)
+    images = {f"x_{part}": np.tile(kinds, (12, 1, 1)) for part in ("train", "test")}
+    labels = {f"y_{part}": np.tile(np.arange(8), 12) for part in ("train", "test")}
+    np.savez(data / "mnist" / "mnist.npz", **images, **labels)
+    options = ["--data", str(data), "--epochs", "40", "--draws", "8"]
+    options += ["--test-images", "96", "--batch-size", "16"]
+    mnist.main([*options, "--variants", "vae", "--figure", str(data / "figure.png")])
+    mnist.main([*options, "--variants", "conditional", "hierarchical"])
+    stored = json.loads((data / "results" / "mnist.json").read_text())
+    variants = [row["variant"] for row in stored["rows"]]
+    assert variants == ["vae", "conditional", "hierarchical"]
+    # pixels are independent given the kind of image: p log p of their greys
+    grey = kinds.reshape(8, -1) / 255
+    entropy = -(grey * np.log(grey + 1e-9) + (1 - grey) * np.log(1 - grey + 1e-9))
+    for row in stored["rows"]:
+        assert row["nll"] > entropy.sum(axis=1).mean()
+        assert row["nll"] < 784 * np.log(2)  # of coins
+        assert row["bound"] < 1.0 - row["nll"]  # of one draw: an error of 0.3 nats
+    assert (data / "figure.png").stat().st_size > 1000
+    assert "| vae | 1 | dynamic |" in capsys.readouterr().out
+
+
+def test_greys_are_binarised_anew_each_time(regression):
+    import torch
+
+    mnist = importlib.import_module("benchmarks.mnist")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.full((1000, 784), 0.3)
+    ones = torch.ones_like(x)
+    packed = mnist.train.Rows.pack(x, ones, x[:, :0], x[:, :0], ones[:, 0])
+    greys = mnist.Greys(packed.packed, 784, 0, generator)
+    index = torch.arange(1000).unsqueeze(0)
+    one, other = (greys.take(index).x for _ in range(2))
+    assert set(one.unique().tolist()) == {0.0, 1.0}
+    assert one.mean().item() == pytest.approx(0.3, abs=0.003)
+    assert (one != other).float().mean().item() == pytest.approx(0.42, abs=0.003)

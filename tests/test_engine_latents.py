@@ -139,7 +139,7 @@ M = 2
 
 def code_latent():
     layout = Layout()
-    latent = CodeLatent(layout, M * codebook.CODE_WIDTH)
+    latent = CodeLatent(layout, M * codebook.WIDEST)
     return latent, layout, weights(layout, scale=0.0)
 
 

@@ -468,7 +468,12 @@ def assert_mean(values, expected, max_error):
 
 
 # one latent that is in use, and a posterior that covers what it stands for
-ONE_LATENT = {"n_components": 1, "kl_schedule": "constant", "max_iter": 60}
+ONE_LATENT = {
+    "n_components": 1,
+    "likelihood": "gaussian",
+    "kl_schedule": "constant",
+    "max_iter": 60,
+}
 
 
 @short_fit

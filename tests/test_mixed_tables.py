@@ -193,7 +193,7 @@ def test_arrays_of_objects_are_taken_and_given_back():
 def test_numbers_can_be_categories():
     frame = mixed()[["size", "count"]]
     asked = VAETransformer(**QUICK, categorical_features=["count"]).fit(frame)
-    assert asked.likelihoods_ == {"size": "gaussian", "count": "categorical"}
+    assert asked.likelihoods_ == {"size": "mixture", "count": "categorical"}
     assert set(asked.sample(200, random_state=0)["count"]) <= set(frame["count"])
     array = VAETransformer(**QUICK, categorical_features=[1]).fit(frame.to_numpy())
     masked = VAETransformer(**QUICK, categorical_features=[False, True])
@@ -471,7 +471,8 @@ def test_draws_of_a_column_whose_values_recur_are_among_its_values(as_array):
     gain = np.where(rng.random(n) < 0.9, 0.0, rng.choice([1500.0, 7000.0], size=n))
     frame = pd.DataFrame({"gain": gain, "size": rng.normal(size=n)})
     X = frame.to_numpy() if as_array else frame
-    likelihood = {"x0" if as_array else "gain": "mixture"}
+    names = ["x0", "x1"] if as_array else ["gain", "size"]
+    likelihood = dict(zip(names, ["mixture", "gaussian"], strict=True))
     model = VAETransformer(**QUICK | LONGER, likelihood=likelihood)
     rows = np.asarray(model.fit(X).sample(1000, random_state=0))
     assert set(rows[:, 0]) == {0.0, 1500.0, 7000.0}

@@ -141,7 +141,7 @@ def test_a_column_transformer_encodes_what_the_model_does_not_take(frame, data):
         "density",
     ]
     assert vae[-1].likelihoods_["kind_pike"] == "bernoulli"
-    assert vae[-1].likelihoods_["length"] == "gaussian"
+    assert vae[-1].likelihoods_["length"] == "mixture"
     model = make_pipeline(columns, CVAERegressor(**QUICK)).fit(X, y)
     assert model.predict(X).shape == (150,)
 

@@ -14,7 +14,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | 
 @pytest.mark.filterwarnings("ignore:All 8 latent dim", "ignore:Training stopped")
 @pytest.mark.slow
 def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 8, "3 of regression, 2 of imputation, 2 of anomalies, 1 mixed"
+    assert len(BLOCKS) == 9, "3 regression, 2 imputation, 2 anomalies, mixed, family"
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in BLOCKS:
@@ -29,6 +29,7 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     shirts = [rows.loc[0, "shirt"] for rows in names["given_size"]]
     assert shirts.count("L") > 80
     assert names["decision"].shape == (3,)
+    assert names["indices"].shape == (178, 4)
     kept = ~names["holes"]
     completed, X = names["completed"].to_numpy(), names["X"].to_numpy()
     np.testing.assert_array_equal(completed[kept], X[kept])

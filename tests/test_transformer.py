@@ -189,7 +189,7 @@ def test_kinds_are_inferred_from_dtype_and_values(framed):
     binary = [c for c, name in framed.likelihoods_.items() if name == "bernoulli"]
     assert binary == ["flag", "zero_one", "boolean"]
     others = framed.likelihoods_.keys() - binary
-    assert {framed.likelihoods_[c] for c in others} == {"gaussian"}
+    assert {framed.likelihoods_[c] for c in others} == {"mixture"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -662,6 +662,7 @@ def test_free_bits_keep_the_latent_alive():
     """On noise no dimension is worth its KL, unless the first nats are free."""
     X = np.random.default_rng(0).normal(size=(150, 3))
     settings = {"objective": "elbo", "max_iter": 30, "learning_rate_init": 1e-2}
+    settings["likelihood"] = "gaussian"
     # from the first step at full price, and the last weights whatever their bound
     settings |= {"kl_schedule": "constant", "early_stopping": False}
     bare = fit(X, settings)
@@ -685,7 +686,9 @@ def test_beta_trades_the_kl_for_the_reconstruction(rows):
 def test_the_kl_is_cheap_while_it_warms_up(rows):
     """While beta rises from 0 the latent says more than a constant beta allows."""
     settings = TRAINED | {
+        "likelihood": "gaussian",
         "objective": "elbo",
+        "n_draws": 8,
         "early_stopping": False,
         "kl_warmup": 0.5,
     }
@@ -730,12 +733,12 @@ def test_a_mixture_likelihood_has_room_for_two_modes():
 
 def test_likelihoods_are_asked_for_by_column():
     X = mixed_frame(missing=False)
-    asked = {"f64": "mixture", "zero_one": "gaussian", "flag": "auto"}
+    asked = {"f64": "student_t", "zero_one": "gaussian", "flag": "auto"}
     vae = fit(X, {"likelihood": asked})
-    assert vae.likelihoods_["f64"] == "mixture"
+    assert vae.likelihoods_["f64"] == "student_t"
     assert vae.likelihoods_["zero_one"] == "gaussian"
     assert vae.likelihoods_["flag"] == vae.likelihoods_["boolean"] == "bernoulli"
-    assert vae.likelihoods_["f32"] == "gaussian"
+    assert vae.likelihoods_["f32"] == "mixture"
     # a column of 0 and 1 with a density is no longer bounded by a probability
     masses = fit(X).score_features(X)[:, list(X).index("zero_one")]
     assert (masses <= 0.0).all()
@@ -746,9 +749,9 @@ def test_likelihoods_are_asked_for_by_column():
     assert not set(completed["zero_one"][:10]) & {0.0, 1.0}
     assert set(fit(floats).impute(holes)["zero_one"]) <= {0.0, 1.0}
     with_arrays = fit(
-        X[["f64", "i64"]].to_numpy(float), {"likelihood": {"x1": "mixture"}}
+        X[["f64", "i64"]].to_numpy(float), {"likelihood": {"x1": "gaussian"}}
     )
-    assert with_arrays.likelihoods_ == {"x0": "gaussian", "x1": "mixture"}
+    assert with_arrays.likelihoods_ == {"x0": "mixture", "x1": "gaussian"}
 
 
 @pytest.mark.parametrize(
@@ -774,7 +777,14 @@ def test_likelihoods_are_asked_for_by_column():
         {"early_stopping": False},
         {"validation_fraction": 0.5},
         {"min_scale": 0.5},
-        {"likelihood": "mixture"},
+        {"likelihood": "gaussian"},
+        {"objective": "dreg"},
+        {"prior": "mixture"},
+        {"prior": "vamp"},
+        {"prior": "flow"},
+        {"posterior": "flow"},
+        {"latent": "hierarchical", "n_components": (2, 1)},
+        {"latent": "vq", "n_components": 2},
     ],
     ids=str,
 )

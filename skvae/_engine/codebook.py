@@ -15,8 +15,8 @@ from skvae._engine.aggregate import fit_classes
 from skvae._engine.distributions import Density, deal, pick
 from skvae._engine.networks import Layout, Noise, Views, normal_init, uniform_init
 
-CODE_WIDTH = 2  # dimensions of z a position
 N_CODES = 64  # of a position
+WIDEST = 2  # dimensions of z a position
 COMMITMENT = 0.25  # sec. 3.2
 DECAY = 0.99  # appendix A.1
 DEAD = 0.05  # share of its fair number of rows below which a code starts anew
@@ -29,6 +29,11 @@ class Codebook:
 
     vectors: Tensor
 
+    @property
+    def width(self) -> int:
+        """Dimensions of z a position."""
+        return self.vectors.shape[-1]
+
     def look_up(self, index: Tensor) -> Tensor:
         """Codes (E, S, N, M) to z (E, S, N, M·W)."""
         n_members, n_positions = self.vectors.shape[:2]
@@ -38,7 +43,7 @@ class Codebook:
 
     def distances(self, z: Tensor) -> Tensor:
         """Squared distances of z (E, S, N, M·W) from all codes: (E, S, N, M, K)."""
-        z = z.unflatten(-1, (self.vectors.shape[1], CODE_WIDTH))
+        z = z.unflatten(-1, (self.vectors.shape[1], self.width))
         codes = self.vectors[:, None, None]
         gaps = (z.unsqueeze(-2) - codes).square()
         return gaps.sum(-1)
@@ -47,13 +52,17 @@ class Codebook:
         """Index of the nearest code at each position: (E, S, N, M)."""
         return self.distances(z).argmin(-1)
 
-    def _like(self) -> Tensor:
+    def uniforms(self, noise: Tensor) -> Tensor:
+        """Map standard normals (..., M·W) to one uniform a position: (..., M)."""
+        return torch.special.ndtr(noise[..., :: self.width])
+
+    def by_dimension(self, log_prob: Tensor) -> Tensor:
+        """Share out nats of positions (..., M) evenly to their dimensions."""
+        return (log_prob / self.width).repeat_interleave(self.width, dim=-1)
+
+    def like(self) -> Tensor:
+        """Return some z of each member: (E, M·W)."""
         return self.vectors[..., 0, :].flatten(-2)
-
-
-def _by_dimension(log_prob: Tensor) -> Tensor:
-    """Share out nats of positions (..., M) evenly to their dimensions (..., M·W)."""
-    return (log_prob / CODE_WIDTH).repeat_interleave(CODE_WIDTH, dim=-1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Codes(Density):
             # sec. 3.2: the gradient of the code goes to the encoder's output
             jump = (self.nearest() - self.encoded).detach()
             return (self.encoded + jump).unsqueeze(1).expand(-1, noise.shape[1], -1, -1)
-        place = torch.special.ndtr(noise[..., ::CODE_WIDTH])  # (1, S, ·, M), uniform
+        place = self.book.uniforms(noise)  # (1, S, ·, M), uniform
         log_prob = self.log_probs()
         place = place.expand(len(log_prob), -1, log_prob.shape[1], -1)
         index = pick(log_prob.exp(), place.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -103,7 +112,7 @@ class Codes(Density):
             return torch.zeros_like(z)
         log_prob = self.log_probs().unsqueeze(1).expand(-1, z.shape[1], -1, -1, -1)
         index = self.book.nearest(z).unsqueeze(-1)
-        return _by_dimension(log_prob.gather(-1, index).squeeze(-1))
+        return self.book.by_dimension(log_prob.gather(-1, index).squeeze(-1))
 
     def detached(self) -> "Codes":
         """Return the same density, with parameters that no gradient reaches."""
@@ -139,20 +148,21 @@ class UniformCodes(Density):
     def at(self, noise: Tensor) -> Tensor:
         """Map standard normals (1, S, N or 1, L) to codes (E, S, N or 1, L)."""
         n_members, _, n_codes, _ = self.book.vectors.shape
-        place = torch.special.ndtr(noise[..., ::CODE_WIDTH])
+        place = self.book.uniforms(noise)
         index = (place * n_codes).long().clamp(max=n_codes - 1)
         return self.book.look_up(index.expand(n_members, -1, -1, -1))
 
     def log_prob_each(self, z: Tensor) -> Tensor:
         """Log probability of any code, shared out."""
-        return torch.full_like(z, -math.log(self.book.vectors.shape[2]) / CODE_WIDTH)
+        n_codes = self.book.vectors.shape[2]
+        return torch.full_like(z, -math.log(n_codes) / self.book.width)
 
     def detached(self) -> "UniformCodes":
         """Return itself: no gradient reaches the codes."""
         return self
 
     def _like(self) -> Tensor:
-        return self.book._like()
+        return self.book.like()
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ class CodeMixture(Density):
     def at(self, noise: Tensor) -> Tensor:
         """Map standard normals (1, S, N or 1, L) to codes (E, S, N or 1, L)."""
         share = deal(self.log_weight, noise.shape[1]).unsqueeze(-1)  # (E, S, 1)
-        place = torch.special.ndtr(noise[..., ::CODE_WIDTH])
+        place = self.book.uniforms(noise)
         return self._drawn(share.expand(-1, -1, noise.shape[2]), place)
 
     def sample(self, n_draws: int, n_rows: int, generator: Generator) -> Tensor:
@@ -202,14 +212,14 @@ class CodeMixture(Density):
             after = total.logsumexp(-1)
             gains.append(after - before)
             before = after
-        return _by_dimension(torch.stack(gains, dim=-1))
+        return self.book.by_dimension(torch.stack(gains, dim=-1))
 
     def detached(self) -> "CodeMixture":
         """Return itself: it is fitted after training."""
         return self
 
     def _like(self) -> Tensor:
-        return self.book._like()
+        return self.book.like()
 
 
 class CodeLatent:
@@ -223,11 +233,12 @@ class CodeLatent:
     def __init__(self, layout: Layout, n_components: int) -> None:
         self.layout = layout
         self.n_encoded = n_components
-        self.n_positions = n_components // CODE_WIDTH
+        self.width = 1 if n_components % WIDEST else WIDEST
+        self.n_positions = n_components // self.width
         shape = (self.n_positions, N_CODES)
-        self.vectors = layout.add((*shape, CODE_WIDTH), normal_init(torch.ones(1)))
+        self.vectors = layout.add((*shape, self.width), normal_init(torch.ones(1)))
         self.counts = layout.add(shape, uniform_init(0.0))
-        self.sums = layout.add((*shape, CODE_WIDTH), uniform_init(0.0))
+        self.sums = layout.add((*shape, self.width), uniform_init(0.0))
         self.spread = layout.add((1, self.n_positions), uniform_init(0.0))
 
     def book(self, w: Views) -> Codebook:
@@ -264,10 +275,10 @@ class CodeLatent:
         """
         assert isinstance(posterior, Codes)
         w = self.layout.views(weights)
-        rows = posterior.encoded.unflatten(-1, (self.n_positions, CODE_WIDTH))
+        rows = posterior.encoded.unflatten(-1, (self.n_positions, self.width))
         chosen = functional.one_hot(posterior.index(), N_CODES).to(rows.dtype)
         away = (posterior.encoded - posterior.nearest()).square()
-        away = away.unflatten(-1, (self.n_positions, CODE_WIDTH)).mean((1, 3))
+        away = away.unflatten(-1, (self.n_positions, self.width)).mean((1, 3))
         w[self.spread].lerp_(away.unsqueeze(1), 1.0 - DECAY)
         w[self.counts].lerp_(chosen.sum(1), 1.0 - DECAY)
         w[self.sums].lerp_(torch.einsum("enmk,enmw->emkw", chosen, rows), 1.0 - DECAY)

@@ -142,34 +142,19 @@ class ModelConfig:
             check_number("n_components", size, integer=True, low=1)
         if self.layer_sizes and self.latent != "hierarchical":
             raise ValueError(
-                f"n_components={self.layer_sizes} names several layers, which only "
+                f"n_components={self.layer_sizes} names layers, which only "
                 f"latent='hierarchical' has; got latent={self.latent!r}."
             )
         if self.latent == "hierarchical":
-            if len(self.layer_sizes) < 2:
-                raise ValueError(
-                    "latent='hierarchical' needs two or more layers in n_components, "
-                    f"as in n_components=(16, 8); got {self.n_components!r}."
-                )
             self._refuse("prior", ("normal", "mixture"))
             self._refuse("posterior", ("gaussian",))
         if self.latent == "vq":
             self._refuse("prior", ("normal",))
             self._refuse("posterior", ("gaussian",))
-            if self.n_components % 2:
-                raise ValueError(
-                    "latent='vq' has two dimensions a code: n_components must be even; "
-                    f"got {self.n_components}."
-                )
         if self.prior == "vamp" and self.posterior != "gaussian":
             raise ValueError(
                 "prior='vamp' is a mixture of Gaussian posteriors: it needs "
                 f"posterior='gaussian'; got posterior={self.posterior!r}."
-            )
-        if "flow" in (self.prior, self.posterior) and self.n_components < 2:
-            raise ValueError(
-                "A flow maps half of the latent dimensions by the other half: it needs "
-                f"n_components >= 2; got n_components={self.n_components}."
             )
 
     def _refuse(self, name: str, choices: tuple[str, ...]) -> None:
