@@ -4,6 +4,7 @@ A variant that is not in ``VARIANTS`` does not exist.
 """
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,3 +184,25 @@ def test_a_variant_completes_draws_and_reconstructs_rows(settings):
     Z = model.transform(X)
     np.testing.assert_allclose(model.inverse_transform(Z), model.reconstruct(X))
     assert model.prior_gap(X) > -0.5
+
+
+def test_a_mean_over_components_varies_less_than_one_over_draws():
+    """`predict` against the mean of as many draws of y, 60 sets of 32 draws of z each.
+
+    The variance of a mean over draws is that of the predictive distribution over 32;
+    what is left without drawing components is the part that z makes.
+    """
+    X = rows(200)
+    model = CVAERegressor(**SMALL | {"n_samples": 128, "max_iter": 40})
+    model.fit(X[:, :1], X[:, 1:])
+    features = X[:20, :1]
+    rng = np.random.default_rng(0)
+    means, naive = [], []
+    for seed in range(60):
+        draws = rng.standard_normal((8 * 32, 2))  # predictions take an eighth of them
+        other = build(CVAERegressor, {"n_samples": 32})
+        vars(other).update(vars(model))
+        other.learned_ = replace(model.learned_, draws=draws)
+        means.append(other.predict(features))
+        naive.append(model.sample(features, 32, random_state=seed).mean(axis=0))
+    assert np.var(means, axis=0).mean() < 0.2 * np.var(naive, axis=0).mean()
