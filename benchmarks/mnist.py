@@ -9,7 +9,6 @@ draws on the standard test set. The table goes to standard output and to
 """
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -295,14 +294,6 @@ minus the evidence lower bound. Published with dynamic binarisation, k = 1 / 5 /
 {report.provenance(about)}"""
 
 
-def earlier_rows(name: str) -> list[Row]:
-    """Rows of earlier runs."""
-    path = report.RESULTS / f"{name}.json"
-    if not path.exists():
-        return []
-    return [Row(**row) for row in json.loads(path.read_text())["rows"]]
-
-
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = command.make_parser("mnist", __doc__)
@@ -335,7 +326,7 @@ def main(arguments: list[str]) -> None:
         "jobs": 1,
         **describe(),
     }
-    rows = earlier_rows(options.name)
+    rows = report.earlier(options.name, Row)
     for variant in options.variants:
         for k in options.k:
             print(f"{variant}, k = {k}", flush=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,14 @@ def write(stem: str, result: dict[str, Any], rows: list[Any], text: str) -> None
     encoded = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
     (RESULTS / f"{stem}.json").write_text(encoded, encoding="utf-8")
     (RESULTS / f"{stem}.md").write_text(text, encoding="utf-8")
+
+
+def earlier(stem: str, make: Callable[..., Any]) -> list[Any]:
+    """Rows of the result of that name, [] without one."""
+    path = RESULTS / f"{stem}.json"
+    if not path.exists():
+        return []
+    return [make(**row) for row in json.loads(path.read_text("utf-8"))["rows"]]
 
 
 def method_list(about: dict[str, Any]) -> str:

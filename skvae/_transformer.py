@@ -439,7 +439,8 @@ class VAETransformer(LatentVariableEstimator):
         large, the prior has holes: ``sample`` decodes latents that no row has, and
         new rows look unlike old ones. Then fit with ``prior="mixture"`` or ``"vamp"``,
         or with more ``beta``. It is estimated from one draw of each of at most 1024
-        rows and reads low by what so few rows leave out.
+        rows, and is high where posteriors are narrow: never below their mean KL less
+        the log of the number of rows.
 
         Parameters
         ----------

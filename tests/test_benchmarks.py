@@ -584,7 +584,9 @@ def test_the_factors_of_the_table_are_independent_and_the_columns_are_not(family
     factors, X = family.factors_table(3000, 0)
     off = ~np.eye(4, dtype=bool)
     assert np.abs(np.corrcoef(factors, rowvar=False)[off]).max() < 0.07
-    assert np.abs(np.corrcoef(X, rowvar=False)[0, 1:]).max() > 0.8
+    columns = np.abs(np.corrcoef(X, rowvar=False))
+    assert columns[0, 1:5].min() > 0.7  # of one factor
+    assert columns[:5, 5:].max() < 0.1
 
 
 def test_the_family_is_printed_and_stored(family, tables, monkeypatch, capsys):
