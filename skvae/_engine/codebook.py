@@ -235,6 +235,7 @@ class CodeLatent:
         self.n_encoded = n_components
         self.width = 1 if n_components % WIDEST else WIDEST
         self.n_positions = n_components // self.width
+        self.working_width = n_components * N_CODES
         shape = (self.n_positions, N_CODES)
         self.vectors = layout.add((*shape, self.width), normal_init(torch.ones(1)))
         self.counts = layout.add(shape, uniform_init(0.0))

@@ -403,7 +403,7 @@ class Engine:
 
     def _n_kept(self, values: int) -> int:
         """Elements a row of importance draws that keep so many values each."""
-        return len(self.learned.draws) * max(values, self.learned.config.n_components)
+        return len(self.learned.draws) * max(values, self.model.latent.working_width)
 
     def _generator(self, seed: int) -> Generator:
         generator = Generator(self.like.device)

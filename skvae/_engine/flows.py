@@ -36,6 +36,7 @@ class Flow:
             n_out = 2 * (n_components - n_kept)
             inputs = [n_kept, *contexts]
             self.nets.append(MLP(layout, inputs, HIDDEN, n_out, activation, 0.01))
+        self.working_width = max(net.width for net in self.nets)
 
     @staticmethod
     def _n_kept(n_components: int, i: int) -> int:

@@ -105,6 +105,7 @@ class LayeredLatent(FittedMixture):
             MLP(layout, [n_above], HIDDEN, 2 * size, activation, 0.1)
             for n_above, size in zip(above, sizes[:-1], strict=False)
         ]
+        self.working_width = max([self.ends[-1], *(net.width for net in self.nets)])
 
     def layer(self, w: Views, i: int, above: Tensor) -> Gaussian:
         """p(z_i | layers above), in shapes (E, S, N, L_i)."""

@@ -17,6 +17,7 @@ class Latent(Protocol):
 
     n_encoded: int  # outputs of the encoder
     closed_mean: bool  # whether the mean of the posterior takes no draws
+    working_width: int  # elements of its largest array, a row and draw
 
     def prior(
         self, w: Views, features: Sequence[Tensor], noise: Noise | None
@@ -67,6 +68,7 @@ class GaussianLatent(FittedMixture):
         self._prior = prior
         self.flow = flow
         self.closed_mean = flow is None
+        self.working_width = max(n_components, flow.working_width if flow else 0)
         self.n_gaussian = 2 * n_components
         self.n_encoded = self.n_gaussian + (flow.n_context if flow else 0)
 
