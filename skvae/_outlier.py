@@ -23,7 +23,7 @@ FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
 class RowDensity(VAETransformer):
     """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
 
-    ``density_`` is what scores rows: the trained model with wider decoders.
+    ``density_`` is what scores rows: the trained model with noise added to its rows.
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
@@ -83,7 +83,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         cannot move far [2]_.
     likelihood : str or dict, default="auto"
         p(x | z) of the columns as in ``VAETransformer``, except that under ``"auto"``
-        numbers that are all 0 or 1 in ``fit`` are numbers: others may come.
+        all numbers are Gaussian; also those that are all 0 or 1 in ``fit``, since
+        others may come.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -124,10 +125,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Floor of the decoder's standard deviation, in standard deviations of the column.
         It decides how fine the density is: a small one finds rows off a thin manifold,
         yet takes every value between the steps of a rounded column for an outlier.
-    smoothing : float, default=0.2
-        What is added to the decoder's standard deviation after training, in standard
-        deviations of the column: scores then see each row from further away, and are
-        less at the mercy of how sure the decoder is of single cells.
+    smoothing : float, default=0.5
+        Standard deviation of noise that the density of scores adds to every number, in
+        standard deviations of the column: the model is convolved with it after
+        training, as a kernel estimate convolves the rows. Scores then see each row from
+        further away, and are less at the mercy of how sure the decoder is of single
+        cells.
     prior : {"mixture", "normal"}, default="mixture"
         Density of the latent in the scores: N(0, I), as in training, or a mixture of
         Gaussians fitted to the posteriors of the training rows [3]_. It finds rows that
@@ -217,7 +220,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
         min_scale: float | str = 0.1,
-        smoothing: float = 0.2,
+        smoothing: float = 0.5,
         prior: str = "mixture",
         categorical_features: str | ArrayLike = "from_dtype",
         handle_unknown: str = "warn",

@@ -1,6 +1,7 @@
 """Likelihoods against scipy, their draws against their densities, and the latent."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,20 @@ def test_the_log_density_of_a_numeric_cell_is_scipys(likelihood):
     expected = scipy_log_pdf(likelihood.mixture(raw), x.numpy())
     log_prob = likelihood.log_prob(raw, x)
     np.testing.assert_allclose(log_prob.numpy(), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian_fixed", "mixture"])
+def test_width_is_noise_added_to_the_cells(name):
+    """The density with a width is that of x + noise: the mean over draws of noise."""
+    config = HeadConfig(name, (0,), (0.3,), 2 if name == "mixture" else 1)
+    plain = likelihoods.build(config, CPU, torch.float64)
+    wide = likelihoods.build(replace(config, width=0.5), CPU, torch.float64)
+    raw = normal(1, plain.n_outputs + plain.n_constants)
+    noise = 0.5 * torch.as_tensor(stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000))
+    for x in (-1.0, 0.2, 3.0):
+        mean = plain.log_prob(raw, (x + noise).unsqueeze(-1)).exp().mean().log()
+        at = torch.tensor([[x]], dtype=torch.float64)
+        assert float(wide.log_prob(raw, at)) == pytest.approx(float(mean), abs=1e-3)
 
 
 def test_one_gaussian_takes_its_mean_from_the_decoder_as_it_is():

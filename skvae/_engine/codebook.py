@@ -229,6 +229,7 @@ class CodeLatent:
     """
 
     closed_mean = True
+    draws_a_row = 1
 
     def __init__(self, layout: Layout, n_components: int) -> None:
         self.layout = layout

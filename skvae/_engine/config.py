@@ -71,7 +71,8 @@ class HeadConfig:
 
     Per column: ``min_scale``, a floor of the standard deviation in standardised units;
     ``shift`` and ``scale`` of the encoding, where values in the column's own units
-    matter; ``n_codes`` of discrete columns.
+    matter; ``n_codes`` of discrete columns. ``width`` is the standard deviation of
+    noise that the likelihood adds to numbers, standardised.
     """
 
     name: str
@@ -81,6 +82,7 @@ class HeadConfig:
     shift: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     n_codes: tuple[int, ...] = ()
+    width: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("likelihood", self.name, HEADS)
@@ -111,6 +113,11 @@ class ModelConfig:
     layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
+
+    @property
+    def smoothed(self) -> bool:
+        """Whether noise, which the encoder has not seen, is added to the numbers."""
+        return any(head.width > 0.0 for head in self.heads)
 
     @property
     def ties(self) -> bool:

@@ -55,14 +55,11 @@ class Learned:
     prior: tuple[Array, ...] = ()  # parameters of one fitted after training
 
     def smoothed(self, width: float) -> "Learned":
-        """Return the model with ``width`` added to every decoder's scale.
+        """Return the model of rows with noise of ``width`` added to their numbers.
 
         In standardised units.
         """
-        heads = tuple(
-            replace(head, min_scale=tuple(floor + width for floor in head.min_scale))
-            for head in self.config.heads
-        )
+        heads = tuple(replace(head, width=width) for head in self.config.heads)
         return replace(self, config=replace(self.config, heads=heads))
 
     @property
@@ -283,14 +280,21 @@ class Engine:
 
     @torch.no_grad()
     def fit_prior(self, data: Encoded, seed: int) -> tuple[Array, ...]:
-        """Parameters of a prior for one posterior draw of every row."""
+        """Parameters of a prior for posterior draws of every row."""
         generator = self._generator(seed)
-        drawn = self._map(
-            lambda b: self.inference.posterior(b).sample(1, len(b), generator)[:, 0],
-            data,
-            row_axis=1,
-        )
-        z, weight = _tensor(drawn, self.like), _tensor(data.weight, self.like)
+        n_draws = self.model.latent.draws_a_row
+        drawn = [
+            self._map(
+                lambda b: self.inference.posterior(b).sample(1, len(b), generator)[
+                    :, 0
+                ],
+                data,
+                row_axis=1,
+            )
+            for _ in range(n_draws)
+        ]
+        z = _tensor(np.concatenate(drawn, axis=1), self.like)
+        weight = _tensor(np.tile(data.weight, n_draws), self.like)
         w = self.inference.w
         fitted = self.model.latent.fit_prior(w, z, weight, generator)
         return tuple(_numpy(field) for field in fitted)

@@ -18,6 +18,7 @@ class Latent(Protocol):
     n_encoded: int  # outputs of the encoder
     closed_mean: bool  # whether the mean of the posterior takes no draws
     working_width: int  # elements of its largest array, a row and draw
+    draws_a_row: int  # of the posterior, to fit a prior to
 
     def prior(
         self, w: Views, features: Sequence[Tensor], noise: Noise | None
@@ -45,6 +46,9 @@ class Latent(Protocol):
 
 class FittedMixture:
     """A mixture of Gaussians that takes the place of the prior after training."""
+
+    # more than one: few rows have room for more components, which hang less on chance
+    draws_a_row = 4
 
     def fit_prior(
         self, w: Views, z: Tensor, weight: Tensor, generator: Generator

@@ -28,11 +28,11 @@ __all__ = ["GaussianMixtureHead", "Likelihood", "Mixture", "build"]
 Numbers = Callable[[tuple[float, ...]], torch.Tensor]
 
 BUILDERS: dict[str, Callable[[HeadConfig, Numbers], Likelihood]] = {
-    "gaussian": lambda c, t: GaussianMixtureHead(t(c.min_scale), 1),
-    "gaussian_fixed": lambda c, t: FixedGaussianHead(t(c.min_scale)),
-    "mixture": lambda c, t: GaussianMixtureHead(t(c.min_scale), c.n_mixtures),
-    "student_t": lambda c, t: StudentTHead(t(c.min_scale)),
-    "lognormal": lambda c, t: LogNormalHead(t(c.min_scale), t(c.scale)),
+    "gaussian": lambda c, t: GaussianMixtureHead(t(c.min_scale), 1, c.width),
+    "gaussian_fixed": lambda c, t: FixedGaussianHead(t(c.min_scale), c.width),
+    "mixture": lambda c, t: GaussianMixtureHead(t(c.min_scale), c.n_mixtures, c.width),
+    "student_t": lambda c, t: StudentTHead(t(c.min_scale), c.width),
+    "lognormal": lambda c, t: LogNormalHead(t(c.min_scale), t(c.scale), c.width),
     "bernoulli": lambda c, t: BernoulliHead(len(c.columns)),
     "categorical": lambda c, t: CategoricalHead(c.n_codes, t(()).device),
     "poisson": lambda c, t: PoissonHead(t(c.shift), t(c.scale)),

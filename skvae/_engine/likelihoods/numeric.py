@@ -37,16 +37,23 @@ def positive(raw: Tensor) -> Tensor:
     return functional.softplus(raw + UNIT_SOFTPLUS)
 
 
+def scale_from(raw: Tensor, min_scale: Tensor, width: float) -> Tensor:
+    """Scale (..., d) of at least ``min_scale``, convolved with noise of ``width``."""
+    scale = min_scale + positive(raw)
+    return scale.square().add(width * width).sqrt() if width > 0.0 else scale
+
+
 class GaussianMixtureHead(Averaged):
     """K Gaussians a column (K = 1: one Gaussian), each with its mean and scale.
 
     Bishop (1994), Mixture density networks, eq. 22-24. Scales are floored at
     ``min_scale``, in standardised units; ``spread`` sets the components apart at the
-    start of training.
+    start of training. Noise of ``width``, if any, is added to every draw.
     """
 
-    def __init__(self, min_scale: Tensor, n_mixtures: int) -> None:
+    def __init__(self, min_scale: Tensor, n_mixtures: int, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
+        self.width = width
         self.n_expectations = len(min_scale)
         self.n_mixtures = n_mixtures
         offsets = torch.linspace(-1.0, 1.0, n_mixtures) if n_mixtures > 1 else [0.0]
@@ -62,7 +69,7 @@ class GaussianMixtureHead(Averaged):
         else:
             logits, mean, raw_scale = blocks.split(self.n_mixtures, dim=-2)
             log_weight = functional.log_softmax(logits, dim=-2)
-        scale = self.min_scale + positive(raw_scale)
+        scale = scale_from(raw_scale, self.min_scale, self.width)
         return Mixture(log_weight, mean + self.spread, scale)
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -96,13 +103,14 @@ class FixedGaussianHead(Averaged):
     (1999), eq. 2.
     """
 
-    def __init__(self, min_scale: Tensor) -> None:
+    def __init__(self, min_scale: Tensor, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
+        self.width = width
         self.n_outputs = self.n_constants = self.n_expectations = len(min_scale)
 
     def _parameters(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw_scale = raw.chunk(2, dim=-1)
-        return mean, self.min_scale + positive(raw_scale)
+        return mean, scale_from(raw_scale, self.min_scale, self.width)
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log density of cells ``x`` (..., d), in nats: (..., d)."""
@@ -121,15 +129,16 @@ class FixedGaussianHead(Averaged):
 class StudentTHead(Averaged):
     """Student's t: a location and a scale a cell, degrees of freedom a column."""
 
-    def __init__(self, min_scale: Tensor) -> None:
+    def __init__(self, min_scale: Tensor, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
+        self.width = width
         self.n_constants = self.n_expectations = len(min_scale)
         self.n_outputs = 2 * len(min_scale)
 
     def _parameters(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, raw_scale, raw_freedom = raw.chunk(3, dim=-1)
         freedom = LEAST_FREEDOM + functional.softplus(raw_freedom + STARTING_FREEDOM)
-        return mean, self.min_scale + positive(raw_scale), freedom
+        return mean, scale_from(raw_scale, self.min_scale, self.width), freedom
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log density of cells ``x`` (..., d), in nats: (..., d)."""
@@ -157,8 +166,8 @@ class LogNormalHead(GaussianMixtureHead):
     ``unit`` is the standard deviation of the logarithm, which the encoding divides by.
     """
 
-    def __init__(self, min_scale: Tensor, unit: Tensor) -> None:
-        super().__init__(min_scale, 1)
+    def __init__(self, min_scale: Tensor, unit: Tensor, width: float = 0.0) -> None:
+        super().__init__(min_scale, 1, width)
         self.unit = unit  # (d,)
 
     def expectation(self, raw: Tensor) -> Tensor:
