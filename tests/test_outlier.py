@@ -17,6 +17,7 @@ QUICK = {
     "hidden_layer_sizes": (32,),
     "n_estimators": 2,
     "n_samples": 32,
+    "smoothing": 0.2,  # as wide as the noise of the rows below
     "random_state": 0,
 }
 
@@ -111,7 +112,7 @@ def test_smoothing_adds_noise_to_what_scores_see():
     """Of rows with noise of that width, the smoothed model is the likelier one."""
     X = correlated(600, 0)
     fits = {
-        width: VAEOutlierDetector(**QUICK, smoothing=width).fit(X)
+        width: VAEOutlierDetector(**QUICK | {"smoothing": width}).fit(X)
         for width in (0.0, 0.5)
     }
     weights = [fitted.vae_.learned_.weights for fitted in fits.values()]
