@@ -244,6 +244,15 @@ def test_a_failed_fit_leaves_the_earlier_one():
 
 
 @pytest.mark.parametrize(
+    ("smoothing", "error"),
+    [(-0.1, ValueError), (np.nan, ValueError), ("auto", TypeError), (None, TypeError)],
+)
+def test_a_smoothing_out_of_range_is_refused(smoothing, error):
+    with pytest.raises(error, match=r"smoothing must be a number in \[0"):
+        VAEOutlierDetector(smoothing=smoothing).fit(correlated(20, 0))
+
+
+@pytest.mark.parametrize(
     ("contamination", "error"),
     [
         (0.0, ValueError),
