@@ -27,6 +27,7 @@ CHUNK_ELEMENTS = 2**19
 GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
+MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
@@ -282,17 +283,14 @@ class Engine:
     def fit_prior(self, data: Encoded, seed: int) -> tuple[Array, ...]:
         """Parameters of a prior for posterior draws of every row."""
         generator = self._generator(seed)
-        n_draws = self.model.latent.draws_a_row
-        drawn = [
-            self._map(
-                lambda b: self.inference.posterior(b).sample(1, len(b), generator)[
-                    :, 0
-                ],
-                data,
-                row_axis=1,
-            )
-            for _ in range(n_draws)
-        ]
+        most = max(1, MOST_FITTED_ROWS // len(data))
+        n_draws = min(self.model.latent.draws_a_row, most)
+
+        def draw(batch: Batch) -> Tensor:
+            posterior = self.inference.posterior(batch)
+            return posterior.sample(1, len(batch), generator)[:, 0]
+
+        drawn = [self._map(draw, data, row_axis=1) for _ in range(n_draws)]
         z = _tensor(np.concatenate(drawn, axis=1), self.like)
         weight = _tensor(np.tile(data.weight, n_draws), self.like)
         w = self.inference.w
