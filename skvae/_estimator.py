@@ -148,11 +148,11 @@ class LatentVariableEstimator(
         heads: tuple[HeadConfig, ...],
         n_codes: tuple[int, ...],
         condition_codes: tuple[int, ...] = (),
-        **latent: str,
+        **more: Any,
     ) -> ModelConfig:
         """Configure a model of a table by the codes of its columns, 0 for numbers."""
         layers = self._layer_sizes()
-        if latent.get("latent") == "hierarchical" and not layers:
+        if more.get("latent") == "hierarchical" and not layers:
             check_number("n_components", self.n_components, integer=True, low=1)
             layers = (self.n_components, -(-self.n_components // 2))
         return ModelConfig(
@@ -164,10 +164,9 @@ class LatentVariableEstimator(
             hidden_layer_sizes=self._hidden(),
             activation=self.activation,
             numeric_embedding=self.numeric_embedding,
-            n_estimators=self.n_estimators,
             n_codes=n_codes,
             condition_codes=condition_codes,
-            **latent,
+            **{"n_estimators": self.n_estimators} | more,
         )
 
     def _layer_sizes(self) -> tuple[int, ...]:

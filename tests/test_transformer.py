@@ -804,3 +804,25 @@ def test_verbose_tells_of_progress_and_quiet_does_not(rows, capsys):
     assert "epoch 5 of 5" in out
     fit(rows)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "members", "draws", "objective"),
+    [
+        (100, 4, 8, "iwae"),
+        (5_000, 4, 6, "iwae"),
+        (12_000, 2, 2, "iwae"),
+        (20_000, 1, 1, "elbo"),
+    ],
+)
+def test_many_rows_have_few_members_and_draws(n_rows, members, draws, objective):
+    """What "auto" takes; a fit of one step shows it in the shape of the weights."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 2))
+    vae = VAETransformer(2, hidden_layer_sizes=(4,), n_samples=2, max_steps=1).fit(X)
+    assert len(vae.learned_.weights) == members
+    config = vae._train_config(n_rows)
+    assert (config.n_draws, config.objective) == (draws, objective)
+    assert vae.set_params(n_draws=3)._train_config(n_rows).n_draws == 3
+    # a fit that goes on keeps its members
+    more = X[:50]
+    assert len(vae.partial_fit(more).learned_.weights) == members
