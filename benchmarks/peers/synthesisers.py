@@ -28,6 +28,13 @@ def skvae_rows(table: pd.DataFrame, seed: int, options: dict[str, Any]) -> pd.Da
     return model.sample(len(table), random_state=seed)
 
 
+def mixture_prior_rows(
+    table: pd.DataFrame, seed: int, options: dict[str, Any]
+) -> pd.DataFrame:
+    """`VAETransformer(prior="mixture")`, the rest as in the library."""
+    return skvae_rows(table, seed, {"prior": "mixture"} | options)
+
+
 def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:
     """Gaussian copula: empirical marginals, categories as intervals; own code."""
     rng = np.random.default_rng(seed)
@@ -89,6 +96,7 @@ def ctgan_rows(name: str) -> Maker:
 
 MAKERS: dict[str, Maker] = {
     "skvae": skvae_rows,
+    "skvae-mixture-prior": mixture_prior_rows,
     "gaussian-copula": copula_rows,
     "smote": smote_rows,
     "tvae": ctgan_rows("TVAE"),
