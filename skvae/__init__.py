@@ -8,6 +8,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "CVAERegressor",
     "PredictiveDistribution",
+    "VAEClassifier",
     "VAEImputer",
     "VAEOutlierDetector",
     "VAETransformer",
@@ -18,6 +19,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from skvae import inspection, metrics
+    from skvae._classifier import VAEClassifier
     from skvae._imputer import VAEImputer
     from skvae._outlier import VAEOutlierDetector
     from skvae._predictive import PredictiveDistribution
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CVAERegressor": "skvae._regressor",
     "PredictiveDistribution": "skvae._predictive",
+    "VAEClassifier": "skvae._classifier",
     "VAEImputer": "skvae._imputer",
     "VAEOutlierDetector": "skvae._outlier",
     "VAETransformer": "skvae._transformer",

@@ -10,10 +10,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
+from skvae._generated import AUTOMATIC
 from skvae._table import codec
 from skvae._table.reading import take_rows
 from skvae._table.schema import CONTINUOUS
-from skvae._transformer import AUTOMATIC, VAETransformer
+from skvae._transformer import VAETransformer
 
 Array = NDArray[np.floating]
 

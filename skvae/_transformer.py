@@ -10,53 +10,23 @@ from sklearn.utils.metaestimators import available_if
 
 from skvae._engine.config import OBJECTIVES, check_choice, check_number
 from skvae._estimator import (
-    LatentVariableEstimator,
     RandomState,
     check_latents,
     draw_seed,
     read_weights,
 )
+from skvae._generated import GeneratedTable
 from skvae._table import codec
 from skvae._table.codec import Rows
 from skvae._table.reading import RawTable, take_rows
-from skvae._table.schema import (
-    BINARY,
-    CATEGORICAL,
-    CONTINUOUS,
-    COUNT,
-    ORDINAL,
-    POSITIVE,
-    Column,
-    Schema,
-    learn_schema,
-)
 
 Array = NDArray[np.floating]
 
-KINDS = {
-    "gaussian": CONTINUOUS,
-    "gaussian_fixed": CONTINUOUS,
-    "student_t": CONTINUOUS,
-    "mixture": CONTINUOUS,
-    "lognormal": POSITIVE,
-    "bernoulli": BINARY,
-    "categorical": CATEGORICAL,
-    "poisson": COUNT,
-    "negative_binomial": COUNT,
-}
-# of a column without a likelihood asked for
-AUTOMATIC = {
-    CONTINUOUS: "mixture",
-    BINARY: "bernoulli",
-    ORDINAL: "categorical",
-    CATEGORICAL: "categorical",
-}
 PRIORS = ("normal", "mixture", "vamp", "flow")
 MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
 MEMBERS = 4
 MEMBER_ROWS = 32_000  # rows that all members see in an epoch, where "auto" chooses
 DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
-N_MIXTURES = 5  # components a column under likelihood="mixture"
 
 
 def _has_codes(model: "VAETransformer") -> bool:
@@ -65,7 +35,7 @@ def _has_codes(model: "VAETransformer") -> bool:
     return (fitted.config.latent if fitted else model.latent) == "vq"
 
 
-class VAETransformer(LatentVariableEstimator):
+class VAETransformer(GeneratedTable):
     """Variational autoencoder of a table of numbers, categories and holes.
 
     Rows are generated as z ~ N(0, I), x ~ p(x | z), with a network for p and one for
@@ -246,9 +216,7 @@ class VAETransformer(LatentVariableEstimator):
     False
     """
 
-    _automatic = AUTOMATIC
     _most_draws = 8  # of z per row in training
-    _novelties = False  # whether rows to come may be unlike any row of fit
 
     def __init__(
         self,
@@ -654,63 +622,10 @@ class VAETransformer(LatentVariableEstimator):
         rows = self._rows(table, name="X_val")
         return rows, self._offset(table, rows.weight)
 
-    def _offset(self, table: RawTable, weight: Array) -> float:
-        """Mean log Jacobian of some rows."""
-        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
-        return float(np.average(jacobian, weights=weight))
-
-    def _likelihoods(self, table: RawTable) -> dict[Hashable, str]:
-        """Likelihoods asked for by name, {} under "auto"."""
-        if isinstance(self.likelihood, str):
-            check_choice("likelihood", self.likelihood, ("auto", *KINDS))
-            if self.likelihood == "auto":
-                return {}
-            return {
-                name: self.likelihood
-                for i, name in enumerate(table.names)
-                if i not in table.labels
-            }
-        if not isinstance(self.likelihood, Mapping):
-            raise TypeError(
-                f"likelihood must be one of {['auto', *KINDS]} or a dict {{column: "
-                f"name}}; got {self.likelihood!r}."
-            )
-        asked = dict(self.likelihood)
-        unknown = sorted(set(asked) - set(table.names), key=str)
-        if unknown:
-            raise ValueError(
-                f"likelihood names columns that X does not have: {unknown}; expected "
-                f"some of {list(table.names)}."
-            )
-        for column, name in asked.items():
-            check_choice(f"likelihood[{column!r}]", name, ("auto", *KINDS))
-        return {column: name for column, name in asked.items() if name != "auto"}
-
-    def _learn_schema(self, table: RawTable, weight: Array) -> Schema:
-        asked = self._likelihoods(table)
-        kinds = self._kinds(table.names)
-        kinds |= {column: KINDS[name] for column, name in asked.items()}
-        schema = learn_schema(
-            table, weight, density=True, novelties=self._novelties, kinds=kinds
-        )
-        self.likelihoods_ = {
-            column.name: asked.get(column.name) or self._automatic[column.kind]
-            for column in schema.columns
-        }
-        return schema
-
     def _model(self, n_rows: int, proceed: bool) -> Any:
-        groups: dict[tuple[str, int], list[int]] = {}
-        for i, column in enumerate(self.schema_.columns):
-            name = self.likelihoods_[column.name]
-            groups.setdefault((name, _size_class(column)), []).append(i)
-        heads = tuple(
-            self._head(name, tuple(columns), self.schema_, N_MIXTURES)
-            for (name, _), columns in groups.items()
-        )
         check_choice("prior", self.prior, PRIORS)
         model = self._model_config(
-            heads,
+            self._heads(),
             self.schema_.n_codes,
             prior=self.prior,
             posterior=self.posterior,
@@ -762,11 +677,6 @@ class VAETransformer(LatentVariableEstimator):
         self, table: RawTable, rows: Array, rng: np.random.Generator | None = None
     ) -> Rows:
         return codec.fill(table, codec.decode(self.schema_, rows, _index(table), rng))
-
-
-def _size_class(column: Column) -> int:
-    """Discrete columns share a head with others of about as many codes."""
-    return column.n_codes.bit_length()
 
 
 def _rows(encoded: Array, weight: Array | None = None) -> Any:

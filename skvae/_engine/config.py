@@ -113,6 +113,7 @@ class ModelConfig:
     layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
+    classes: tuple[float, ...] = ()  # their frequencies, where the condition is a class
 
     @property
     def smoothed(self) -> bool:
@@ -122,7 +123,8 @@ class ModelConfig:
     @property
     def ties(self) -> bool:
         """Whether z ties several columns to each other, given a condition."""
-        return bool(self.n_conditions and self.n_components and self.n_columns > 1)
+        condition = self.n_conditions and not self.classes
+        return bool(condition and self.n_components and self.n_columns > 1)
 
     @property
     def fits_prior(self) -> bool:
@@ -200,6 +202,7 @@ class TrainConfig:
     n_iter_no_change: int = 40
     tol: float = 1e-3
     constant_rate: bool = False
+    classification_weight: float = 1.0  # of a model with classes
 
     def __post_init__(self) -> None:
         check_choice("objective", self.objective, OBJECTIVES)
@@ -216,6 +219,7 @@ class TrainConfig:
             "learning_rate_init", self.learning_rate_init, low=0, low_open=True
         )
         check_number("alpha", self.alpha, low=0)
+        check_number("classification_weight", self.classification_weight, low=0)
         check_number("tol", self.tol, low=0)
         check_number("dropout", self.dropout, low=0, high=1, high_open=True)
         check_number("masking", self.masking, low=0, high=1)

@@ -18,6 +18,7 @@ from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.inference import Inference, expand_members
 from skvae._engine.model import Batch, LatentModel
+from skvae._engine.semisupervised import ClassModel
 
 Array = NDArray[np.floating]
 
@@ -91,12 +92,26 @@ class FitRecord:
 
 
 @dataclass(frozen=True)
+class Stratum:
+    """Rows (n,) that validation rows are drawn from on their own.
+
+    ``fraction`` of them, rounded down; the others train ``repeats`` times an epoch,
+    with as much less weight.
+    """
+
+    rows: NDArray[np.intp]
+    fraction: float
+    repeats: int = 1
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Encoded rows: x (N, D), condition c (N, C), weights (N,); NaN is missing."""
 
     x: Array
     c: Array
     weight: Array
+    strata: tuple[Stratum, ...] = ()
 
     @classmethod
     def of(
@@ -112,6 +127,13 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def training_weight(self) -> Array:
+        """Weights whose mean over an epoch is 1: (N,)."""
+        repeats = np.ones(len(self))
+        for stratum in self.strata:
+            repeats[stratum.rows] = stratum.repeats
+        return self.weight / repeats * (repeats.sum() / self.weight.sum())
 
 
 def normal_draws(n_samples: int, n_components: int, seed: int) -> Array:
@@ -139,7 +161,7 @@ def _split_missing(values: Array, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(data: Encoded, like: Tensor) -> train.Rows:
-    weight = _tensor(data.weight / data.weight.mean(), like)
+    weight = _tensor(data.training_weight(), like)
     return train.Rows.pack(
         *_split_missing(data.x, like), *_split_missing(data.c, like), weight
     )
@@ -167,13 +189,11 @@ def fit(
     generator = Generator(where)
     generator.manual_seed(seed)
     like = torch.empty(0, device=where)
-    model = LatentModel(model_config, where, like.dtype)
+    model = _build(model_config, where, like.dtype)
     n_members = model_config.n_estimators
     rows = _rows(data, like)
-    n_valid = 0
-    if config.early_stopping and valid is None:
-        n_valid = _held_out(config.validation_fraction, len(data))
-    split = train.split_rows(len(data), n_valid, n_members, generator)
+    holds_out = config.early_stopping and valid is None
+    split = _split(data, config, holds_out, n_members, generator)
     valid_rows = rows
     if config.early_stopping and valid is not None:
         valid_rows = _rows(valid, like)
@@ -217,6 +237,35 @@ def fit(
     return replace(learned, kl=kl), record
 
 
+def _build(
+    config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> LatentModel:
+    return (ClassModel if config.classes else LatentModel)(config, device, dtype)
+
+
+def _split(
+    data: Encoded,
+    config: TrainConfig,
+    holds_out: bool,
+    n_members: int,
+    generator: Generator,
+) -> train.Split:
+    """Training and validation rows of each member."""
+    if not data.strata:
+        fraction = config.validation_fraction
+        n_valid = _held_out(fraction, len(data)) if holds_out else 0
+        return train.split_rows(len(data), n_valid, n_members, generator)
+    strata = [
+        train.Stratum(
+            torch.as_tensor(stratum.rows, device=generator.device),
+            int(stratum.fraction * len(stratum.rows)) if holds_out else 0,
+            stratum.repeats,
+        )
+        for stratum in data.strata
+    ]
+    return train.split_strata(strata, n_members, generator)
+
+
 def _held_out(fraction: float, n_rows: int) -> int:
     """Rows to validate on: too few of them choose weights that are too sure.
 
@@ -230,7 +279,8 @@ def _product(model: ModelConfig, config: TrainConfig, n_rows: int) -> float:
     """Multiply-adds of the largest matrix product of a training step."""
     batch = train.auto_batch_size(config.batch_size, n_rows) * config.n_draws
     width = max(*model.hidden_layer_sizes, model.n_columns, model.n_conditions, 1)
-    return float(model.n_estimators * batch * width * width)
+    n_classes = max(1, len(model.classes))
+    return float(model.n_estimators * batch * n_classes * width * width)
 
 
 def _numpy(tensor: Tensor) -> Array:
@@ -268,7 +318,7 @@ class Engine:
         self.like = torch.empty(0, device=where, dtype=dtype)
         on_cpu = where.type == "cpu"
         self.max_elements = CHUNK_ELEMENTS if on_cpu else GPU_CHUNK_ELEMENTS
-        self.model = LatentModel(learned.config, where, dtype)
+        self.model = _build(learned.config, where, dtype)
         self.inference = Inference(
             self.model,
             _tensor(learned.weights, self.like),
@@ -402,6 +452,13 @@ class Engine:
         )
         fields = np.swapaxes(stacked, -1, -2)
         return fields[0], fields[1], fields[2]
+
+    def class_probabilities(self, data: Encoded) -> Array:
+        """q(y | x), the mean over members: (N, K)."""
+        model = self.model
+        assert isinstance(model, ClassModel)
+        w = self.inference.w
+        return self._map(lambda batch: model.log_classes(w, batch).exp().mean(0), data)
 
     def _n_kept(self, values: int) -> int:
         """Elements a row of importance draws that keep so many values each."""

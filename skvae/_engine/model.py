@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
-from skvae._engine import likelihoods
+from skvae._engine import likelihoods, objectives
 from skvae._engine.codebook import CodeLatent
-from skvae._engine.config import HeadConfig, ModelConfig
+from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
 from skvae._engine.distributions import Density
 from skvae._engine.flows import Flow
 from skvae._engine.hierarchy import LayeredLatent
@@ -26,7 +27,7 @@ from skvae._engine.networks import (
     Views,
     uniform_init,
 )
-from skvae._engine.objectives import Terms
+from skvae._engine.objectives import Objective, Terms
 from skvae._engine.priors import (
     FlowPrior,
     Prior,
@@ -83,6 +84,7 @@ class Condition:
             config.condition_codes,
         )
         self.working_width = self.inputs.working_width
+        self.n_layers = 1
         n_hidden = (*config.hidden_layer_sizes, self.inputs.width)[0]
         self.width = n_hidden + self.inputs.indicators.start
         self.layer = Linear(
@@ -97,6 +99,21 @@ class Condition:
         h = self.activation(self.layer(w, self.inputs(w, c, observed)))
         numbers = self.inputs.numbers(c) * self.inputs.numbers(observed)
         return torch.cat([noise.dropout(h) if noise else h, numbers], dim=-1)
+
+
+class OneHot:
+    """A class as the condition, in as many features as there are classes."""
+
+    n_layers = 0
+
+    def __init__(self, n_classes: int) -> None:
+        self.width = self.working_width = n_classes
+
+    def __call__(
+        self, w: Views, c: Tensor, observed: Tensor, noise: Noise | None
+    ) -> Tensor:
+        """Codes (E, N, 1) to features (E, N, K)."""
+        return functional.one_hot(c[..., 0].long(), self.width).to(w[0].dtype)
 
 
 class LatentModel:
@@ -117,10 +134,10 @@ class LatentModel:
 
         hidden, activation = config.hidden_layer_sizes, config.activation
         conditional = config.n_conditions > 0
-        self.condition: Condition | None = None
-        if conditional:
-            self.condition = Condition(layout, config)
-            hidden = hidden[1:] or hidden  # the first layer is shared
+        self.condition = self._build_condition()
+        if self.condition is not None:
+            # layers that the networks share are not theirs
+            hidden = hidden[self.condition.n_layers :] or hidden
         # the embedding is for features: the table itself, or the condition
         embedding = None if conditional else config.numeric_embedding
         self.inputs = Inputs(layout, config.n_columns, embedding, config.n_codes)
@@ -139,6 +156,13 @@ class LatentModel:
         if self.n_outputs > n_decoded:
             shape = (1, 1, self.n_outputs - n_decoded)
             self.constants = layout.add(shape, uniform_init(0.0))
+
+    def _build_condition(self) -> Condition | OneHot | None:
+        if self.config.classes:
+            return OneHot(len(self.config.classes))
+        if self.config.n_conditions:
+            return Condition(self.layout, self.config)
+        return None
 
     def _build_latent(self, hidden: tuple[int, ...], widths: list[int]) -> Latent:
         config, layout = self.config, self.layout
@@ -271,6 +295,10 @@ class LatentModel:
         outputs = self.decode(w, z, features, noise)
         log_lik = self.log_prob_cells(outputs, batch).sum(-1)
         return Terms(log_lik, z, posterior, self.prior(w, features, noise))
+
+    def objective(self, config: TrainConfig) -> Objective:
+        """Return what training minimises."""
+        return objectives.build(config)
 
     def _columns(self, head: Head, x: Tensor) -> Tensor:
         if self.column_order is None and len(self.heads) == 1:

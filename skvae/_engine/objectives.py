@@ -40,12 +40,18 @@ def log_mean_exp(log_weights: Tensor, dim: int) -> Tensor:
 
 
 class Objective(Protocol):
-    """Terms, KL weight and row weights (E, N) to a loss (E,)."""
+    """What training minimises, and how weights are judged on rows held out."""
 
-    def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor: ...
+    def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor:
+        """Terms, KL weight and row weights (E, N) to a loss (E,)."""
+        ...
+
+    def bound(self, terms: Terms) -> Tensor:
+        """Importance-weighted bound of each row (E, N), higher is better."""
+        return log_mean_exp(terms.log_weights(), dim=1)
 
 
-class Elbo:
+class Elbo(Objective):
     """Negative evidence lower bound with an analytic KL.
 
     Kingma & Welling (2014), eq. 3; ``beta`` as in Higgins et al. (2017), eq. 4;
@@ -65,7 +71,7 @@ class Elbo:
         return beta * kl.clamp(min=self.free_bits).sum(-1) - log_lik
 
 
-class Iwae:
+class Iwae(Objective):
     """Negative importance-weighted bound. Burda et al. (2016), eq. 8."""
 
     def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor:
@@ -73,7 +79,7 @@ class Iwae:
         return -(weight * log_mean_exp(terms.log_weights(beta), dim=1)).mean(1)
 
 
-class Dreg:
+class Dreg(Objective):
     """The bound of :class:`Iwae` with doubly reparameterised gradients.
 
     Tucker, Lawson, Gu, Maddison (2019), eq. 9: without the score of the posterior,

@@ -1,13 +1,13 @@
 """The one training loop: every member at once, from rows to weights and a history."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 from torch.optim.adam import adam
 
-from skvae._engine import objectives, runtime, schedules
+from skvae._engine import runtime, schedules
 from skvae._engine.config import TrainConfig
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Noise
@@ -105,6 +105,32 @@ def split_rows(
     return Split(index[:, n_valid:], index[:, :n_valid])
 
 
+@dataclass(frozen=True)
+class Stratum:
+    """Rows (n,) that are split on their own, and train so many times an epoch."""
+
+    rows: Tensor
+    n_valid: int
+    repeats: int
+
+
+def split_strata(
+    strata: Sequence[Stratum], n_members: int, generator: Generator
+) -> Split:
+    """Split every stratum as ``split_rows`` does."""
+    train, valid = [], []
+    for stratum in strata:
+        rows = stratum.rows
+        part = split_rows(len(rows), stratum.n_valid, n_members, generator)
+        train.append(rows[part.train].repeat(1, stratum.repeats))
+        valid.append(rows[part.valid])
+    held_out = torch.cat(valid, dim=1)
+    # in any order, since only the first so many of them may be looked at
+    return Split(
+        torch.cat(train, dim=1), shuffle(held_out, held_out.shape[1], generator)
+    )
+
+
 def auto_batch_size(batch_size: int | str, n_rows: int) -> int:
     """Rows in a batch, never more than there are."""
     if isinstance(batch_size, str):
@@ -134,7 +160,7 @@ class Step:
     ) -> None:
         n_members, device = weights.shape[0], weights.device
         self.model, self.rows, self.config = model, rows, config
-        self.objective = objectives.build(config)
+        self.objective = model.objective(config)
         self.generator = generator
         self.weights = weights.clone().requires_grad_()
         self.gradient = torch.zeros_like(weights)
@@ -242,6 +268,7 @@ class Monitor:
         n_epochs: int,
     ) -> None:
         self.model, self.config, self.select = model, config, select
+        self.objective = model.objective(config)
         self.n_columns = model.config.n_columns
         self.batch = rows.take(index)
         # draws of its own for each row: epochs would be chosen for how well they suit
@@ -266,7 +293,7 @@ class Monitor:
         """Bound (E,) and KL per dimension (E, L), weighted means over the rows."""
         views = self.model.layout.views(weights)
         terms = self.model.terms(views, self.batch, self.draws)
-        bound = objectives.log_mean_exp(terms.log_weights(), dim=1)  # (E, N)
+        bound = self.objective.bound(terms)  # (E, N)
         weight = self.batch.weight / self.batch.weight.sum(1, keepdim=True)
         kl = (weight.unsqueeze(-1) * terms.kl_each()).sum(1)
         return (weight * bound).sum(1), kl

@@ -1,0 +1,112 @@
+"""Estimators that generate the table ``X`` itself: a likelihood for every column."""
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skvae._engine.config import HeadConfig, check_choice
+from skvae._estimator import LatentVariableEstimator
+from skvae._table import codec
+from skvae._table.reading import RawTable
+from skvae._table.schema import (
+    BINARY,
+    CATEGORICAL,
+    CONTINUOUS,
+    COUNT,
+    ORDINAL,
+    POSITIVE,
+    Column,
+    Schema,
+    learn_schema,
+)
+
+Array = NDArray[np.floating]
+
+KINDS = {
+    "gaussian": CONTINUOUS,
+    "gaussian_fixed": CONTINUOUS,
+    "student_t": CONTINUOUS,
+    "mixture": CONTINUOUS,
+    "lognormal": POSITIVE,
+    "bernoulli": BINARY,
+    "categorical": CATEGORICAL,
+    "poisson": COUNT,
+    "negative_binomial": COUNT,
+}
+# of a column without a likelihood asked for
+AUTOMATIC = {
+    CONTINUOUS: "mixture",
+    BINARY: "bernoulli",
+    ORDINAL: "categorical",
+    CATEGORICAL: "categorical",
+}
+N_MIXTURES = 5  # components a column under likelihood="mixture"
+
+
+class GeneratedTable(LatentVariableEstimator):
+    """Reads the parameter ``likelihood`` of estimators that have it."""
+
+    _automatic = AUTOMATIC
+    _novelties = False  # whether rows to come may be unlike any row of fit
+
+    def _likelihoods(self, table: RawTable) -> dict[Hashable, str]:
+        """Likelihoods asked for by name, {} under "auto"."""
+        if isinstance(self.likelihood, str):
+            check_choice("likelihood", self.likelihood, ("auto", *KINDS))
+            if self.likelihood == "auto":
+                return {}
+            return {
+                name: self.likelihood
+                for i, name in enumerate(table.names)
+                if i not in table.labels
+            }
+        if not isinstance(self.likelihood, Mapping):
+            raise TypeError(
+                f"likelihood must be one of {['auto', *KINDS]} or a dict {{column: "
+                f"name}}; got {self.likelihood!r}."
+            )
+        asked = dict(self.likelihood)
+        unknown = sorted(set(asked) - set(table.names), key=str)
+        if unknown:
+            raise ValueError(
+                f"likelihood names columns that X does not have: {unknown}; expected "
+                f"some of {list(table.names)}."
+            )
+        for column, name in asked.items():
+            check_choice(f"likelihood[{column!r}]", name, ("auto", *KINDS))
+        return {column: name for column, name in asked.items() if name != "auto"}
+
+    def _learn_schema(self, table: RawTable, weight: Array) -> Schema:
+        asked = self._likelihoods(table)
+        kinds = self._kinds(table.names)
+        kinds |= {column: KINDS[name] for column, name in asked.items()}
+        schema = learn_schema(
+            table, weight, density=True, novelties=self._novelties, kinds=kinds
+        )
+        self.likelihoods_ = {
+            column.name: asked.get(column.name) or self._automatic[column.kind]
+            for column in schema.columns
+        }
+        return schema
+
+    def _heads(self) -> tuple[HeadConfig, ...]:
+        """Group the columns by likelihood and number of codes."""
+        groups: dict[tuple[str, int], list[int]] = {}
+        for i, column in enumerate(self.schema_.columns):
+            name = self.likelihoods_[column.name]
+            groups.setdefault((name, _size_class(column)), []).append(i)
+        return tuple(
+            self._head(name, tuple(columns), self.schema_, N_MIXTURES)
+            for (name, _), columns in groups.items()
+        )
+
+    def _offset(self, table: RawTable, weight: Array) -> float:
+        """Mean log Jacobian of some rows."""
+        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
+        return float(np.average(jacobian, weights=weight))
+
+
+def _size_class(column: Column) -> int:
+    """Discrete columns share a head with others of about as many codes."""
+    return column.n_codes.bit_length()
