@@ -28,17 +28,159 @@ LABELLED_SHARE = 0.25
 
 
 class VAEClassifier(ClassifierMixin, GeneratedTable):
-    """Semi-supervised classifier."""
+    """Semi-supervised classifier: labels of some rows, and what the others look like.
+
+    Rows are generated as y ~ Cat(π), z ~ N(0, I), x ~ p(x | y, z), and a network
+    q(y | x) tells the class: model M2 of [1]_. Rows without a label, -1, count with
+    every class by how likely it is, so that classes are found where rows lie together.
+    The fitted model also gives a density of the rows (``score_samples``) and new rows
+    of a class (``sample``). With all labels given it is a plain classifier. Missing
+    cells of ``X``, ``NaN``, are integrated out.
+
+    Parameters
+    ----------
+    n_components : int, default=4
+        Latent dimensions: what rows of one class differ in. Few of them leave the
+        classes to ``y``.
+    classification_weight : float, default=1.0
+        Weight of -log q(y | x), a mean over the labelled rows, beside the bound, a mean
+        over all rows: alpha / N of [1]_, eq. 9. Raise it where the model of the rows
+        misleads: with hundreds of columns, say.
+    likelihood : str or dict, default="auto"
+        p(x | y, z) of the columns as in ``VAETransformer``.
+    hidden_layer_sizes : tuple of int, default=(128, 128)
+        Units of the hidden layers of encoder, decoder and q(y | x).
+    activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
+        Activation of the hidden layers.
+    dropout : float, default=0.3
+        Fraction of hidden units dropped at the start of training; it falls to 0 along a
+        line.
+    masking : float, default=0.0
+        Largest share of a row's cells that are hidden from encoder and q(y | x) in a
+        step of training; the likelihood counts them.
+    numeric_embedding : {None, "periodic"}, default=None
+        Embedding of the inputs of q(y | x); ``"periodic"`` adds learned sines and
+        cosines of each column [2]_.
+    n_estimators : int, default=4
+        Members: networks trained side by side from other seeds and splits, whose
+        probabilities are averaged.
+    n_draws : int, default=1
+        Draws of z per row and class while training.
+    beta : float, default=1.0
+        Weight of the KL divergence of z.
+    kl_warmup : float, default=0.05
+        Fraction of training over which that weight rises from 0 to ``beta``.
+    kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
+        How it rises: once, four times, or not at all.
+    max_iter : int, default=160
+        Epochs at most. Few labels come several times in one.
+    max_steps : int, default=2048
+        Batches at most: on large tables training ends after fewer epochs.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
+    learning_rate_init : float, default=3e-3
+        Peak of the learning rate, which warms up and then falls along a cosine.
+    alpha : float, default=1e-4
+        Decoupled weight decay of the weight matrices.
+    early_stopping : bool, default=True
+        Hold out rows, keep the weights that are best on them, and stop when the
+        objective on them has not risen for ``n_iter_no_change`` epochs.
+    validation_fraction : float, default=0.1
+        Fraction of the rows held out, of each class and of the rows without a label,
+        rounded down: a class of nine labels keeps them all. Each member holds out its
+        own.
+    n_iter_no_change : int, default=40
+        Epochs without a rise of more than ``tol`` before training stops.
+    tol : float, default=1e-3
+        Nats per row that count as a rise.
+    min_scale : "auto" or float, default="auto"
+        Floor of the decoder's standard deviation, in standard deviations of the column.
+        ``"auto"`` takes the rounding error of each column.
+    categorical_features : "from_dtype", or array-like, default="from_dtype"
+        Columns whose numbers are categories: names, positions or a mask. Text and
+        pandas categories are categories in any case.
+    handle_unknown : {"warn", "ignore", "error"}, default="warn"
+        Whether a category that ``fit`` has not seen is missing, with or without a
+        warning, or an error.
+    n_samples : int, default=128
+        Fixed draws of z for ``score_samples``; powers of two are the most even.
+    warm_start : bool, default=False
+        Begin ``fit`` at the weights of the earlier one, keeping scaling and classes.
+    device : str, default="auto"
+        ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes CUDA when there is one.
+    verbose : bool, default=False
+        Write progress to standard output.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, splits, batches and draws.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted, without that of unlabelled rows.
+    class_prior_ : ndarray of shape (n_classes,)
+        π, their frequencies among the labelled rows.
+    kl_per_dimension_ : ndarray of shape (n_components,)
+        Mean KL divergence between posterior and prior in nats, of the best member.
+    active_units_ : int
+        Dimensions whose KL exceeds 0.01 nats.
+    n_iter_ : int
+        Epochs run.
+    loss_curve_ : list of float
+        Training objective of each epoch, nats per row in the original units, mean over
+        members; lower is better.
+    validation_scores_ : list of float
+        The objective on the held-out rows after each epoch, likewise; higher is better.
+        Empty without ``early_stopping``.
+    likelihoods_ : dict
+        The likelihood of each column.
+    history_ : FitRecord
+        The same by member, with the KL of each dimension; in standardised units.
+    n_features_in_ : int
+        Columns seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Their names, where they are all strings.
+
+    See Also
+    --------
+    VAETransformer : Latents of rows without labels, on which to classify: its latents
+        in, the two are model M1 + M2 of [1]_.
+    sklearn.semi_supervised.SelfTrainingClassifier : Trains a classifier on what it is
+        sure of.
+
+    Notes
+    -----
+    A step trains every row with every class, so its time grows with their number.
+
+    References
+    ----------
+    .. [1] Kingma, Mohamed, Rezende, Welling (2014), Semi-supervised learning with deep
+       generative models, eq. 6-9. arXiv:1406.5298
+    .. [2] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAEClassifier
+    >>> X, species = load_iris(return_X_y=True)
+    >>> y = np.full(150, -1)
+    >>> y[[0, 1, 50, 51, 100, 101]] = species[[0, 1, 50, 51, 100, 101]]
+    >>> model = VAEClassifier(2, max_iter=100, random_state=0).fit(X, y)
+    >>> bool(model.score(X, species) > 0.85)
+    True
+    >>> model.sample(2, y=0, random_state=0).shape
+    (2, 4)
+    """
 
     def __init__(
         self,
-        n_components: int = 8,
+        n_components: int = 4,
         *,
         classification_weight: float = 1.0,
         likelihood: str | Mapping[Hashable, str] = "auto",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
-        dropout: float = 0.0,
+        dropout: float = 0.3,
         masking: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int = 4,
@@ -47,7 +189,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
         max_iter: int = 160,
-        max_steps: int = 4096,
+        max_steps: int = 2048,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
@@ -103,7 +245,28 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> "VAEClassifier":
-        """Learn classes and the distribution of the rows of each."""
+        """Learn the classes and the distribution of the rows of each.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Numbers, booleans, text and categories; ``NaN`` where a value is missing.
+        y : array-like of shape (n_samples,)
+            Integers or texts; -1, None or ``NaN`` where a row has no label.
+        sample_weight : array-like of shape (n_samples,), optional
+            A row of weight w counts as w rows; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : VAEClassifier
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, ``y`` has labels of fewer than two classes,
+            or a column holds dates or mixed objects, is infinite, constant or without
+            any value; the message names it.
+        """
         proceed = self._continues()
         with self._unchanged_on_error():
             table = self._read_table(X, reset=not proceed, min_rows=2)
@@ -125,26 +288,65 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     # -- classes -----------------------------------------------------------------
 
     def predict_proba(self, X: ArrayLike) -> Array:
-        """Probabilities of the classes."""
+        """Probabilities q(y | x) of the classes, the mean over members.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            Columns as in ``fit``; ``NaN`` where a value is missing.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
         engine = self._engine()
         _, encoded = self._encode(X, self.schema_)
         return engine.class_probabilities(_rows(encoded))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Likeliest class of each row."""
+        """Return the likeliest class of each row.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     # -- rows --------------------------------------------------------------------
 
     def score_samples(self, X: ArrayLike) -> Array:
-        """Log-likelihood."""
+        """Log p(x) of the observed cells of each row, whatever its class.
+
+        Log of the sum of p(y) p(x | y) over the classes, with z integrated out by
+        importance weighting.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+            ``NaN`` cells are integrated out.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            In nats, in the original units of the columns; higher is more typical. The
+            draws of z are fixed in ``fit``, so the same row always gets the same score.
+
+        References
+        ----------
+        Burda, Grosse, Salakhutdinov (2016), eq. 8, half of the draws from N(0, I).
+        """
         engine = self._engine()
         table, encoded = self._encode(X, self.schema_)
         joint = self._log_joint(engine, encoded)
         return logsumexp(joint, axis=1) - codec.log_scale(self.schema_, table).sum(1)
 
     def _log_joint(self, engine: Any, encoded: Array) -> Array:
-        """log p(y) + log p(x | y), encoded units: (N, K)."""
+        """Log p(y) + log p(x | y), encoded units: (N, K)."""
         from skvae._engine import door
 
         parts = []
@@ -157,10 +359,31 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     def sample(
         self,
         n_samples: int = 1,
-        y: Hashable = None,
+        y: ArrayLike | None = None,
         random_state: RandomState = None,
     ) -> Rows:
-        """Draw new rows."""
+        """Draw new rows: a member, z ~ N(0, I), x ~ p(x | y, z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Rows to draw.
+        y : label, or array-like of shape (n_samples,), optional
+            The class of the rows, or of each; left out, classes are drawn by their
+            frequencies ``class_prior_``.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            In the columns, units and dtypes of ``fit``.
+
+        Raises
+        ------
+        ValueError
+            If ``y`` is not among the classes, or of another length.
+        """
         engine = self._engine()
         check_number("n_samples", n_samples, integer=True, low=1)
         seed = draw_seed(random_state)
@@ -168,13 +391,22 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         if y is None:
             codes = rng.choice(len(self.classes_), n_samples, p=self.class_prior_)
         else:
-            wanted = np.full(n_samples, y, dtype=self.classes_.dtype)
-            codes = labels.encode(wanted, self.classes_)
+            codes = self._codes_of(y, n_samples)
         draws = engine.sample(n_samples, codes[:, None].astype(float), 1, seed)
         return codec.decode(self.schema_, draws[0], rng=rng)
 
     def transform(self, X: ArrayLike) -> Array:
-        """Posterior means of the latents."""
+        """Posterior means of the latents given the likeliest class, best member.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            In units of the prior N(0, 1): what a row is like within its class.
+        """
         engine = self._engine()
         table, encoded = self._encode(X, self.schema_)
         Z = engine.posterior_mean(_rows(encoded))
@@ -203,6 +435,22 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             assert_all_finite(plain, input_name="y")
         check_classification_targets(plain)
         return targets
+
+    def _codes_of(self, y: ArrayLike, n_rows: int) -> Array:
+        """Codes of the classes that are asked for, one or one a row: (n_rows,)."""
+        wanted = np.atleast_1d(np.asarray(y))
+        if wanted.shape not in ((1,), (n_rows,)):
+            raise ValueError(
+                f"y must be one class or n_samples={n_rows} of them; got an array of "
+                f"shape {wanted.shape}."
+            )
+        codes = labels.encode(np.broadcast_to(wanted, n_rows), self.classes_)
+        if np.isnan(codes).any():
+            raise ValueError(
+                f"y must name classes, some of {self.classes_.tolist()}; got a row "
+                "without a label. Leave y out to draw classes by their frequencies."
+            )
+        return codes
 
     def _learn_classes(self, targets: NDArray[Any], weight: Array) -> None:
         """Classes and their frequencies among the labelled rows."""
@@ -238,7 +486,7 @@ def _rows(encoded: Array) -> Any:
 
 
 def _labelled_rows(encoded: Array, codes: Array, weight: Array, fraction: float) -> Any:
-    """Rows with their classes; each class is split on its own, and so are the others."""
+    """Rows with their classes; each class is split on its own, like the others."""
     from skvae._engine import door
 
     free = np.isnan(codes)
