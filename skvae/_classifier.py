@@ -164,9 +164,9 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     >>> from skvae import VAEClassifier
     >>> X, species = load_iris(return_X_y=True)
     >>> y = np.full(150, -1)
-    >>> y[[0, 1, 50, 51, 100, 101]] = species[[0, 1, 50, 51, 100, 101]]
+    >>> y[::16] = species[::16]  # 10 labels
     >>> model = VAEClassifier(2, max_iter=100, random_state=0).fit(X, y)
-    >>> bool(model.score(X, species) > 0.85)
+    >>> bool(model.score(X, species) > 0.9)
     True
     >>> model.sample(2, y=0, random_state=0).shape
     (2, 4)
@@ -315,7 +315,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likeliest = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
     # -- rows --------------------------------------------------------------------
 
@@ -466,6 +467,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         self.class_prior_ = counts / counts.sum()
 
     def _model(self) -> Any:
+        self._n_features_out = self.n_components
         return self._model_config(
             self._heads(),
             self.schema_.n_codes,

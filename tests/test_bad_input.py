@@ -21,9 +21,9 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skvae import CVAERegressor, VAETransformer
+from skvae import CVAERegressor, VAEClassifier, VAETransformer
 
-ESTIMATORS = [VAETransformer, CVAERegressor]
+ESTIMATORS = [VAETransformer, CVAERegressor, VAEClassifier]
 SMALL = {
     "batch_size": 32,
     "n_components": 2,
@@ -63,6 +63,8 @@ def fit(Estimator, X, y=None, settings=None, **kwargs):
     model = Estimator(**(SMALL | (settings or {})))
     if Estimator is VAETransformer:
         return model.fit(X, **kwargs)
+    if Estimator is VAEClassifier and y is None:
+        y = table(X.shape[0])[1] > 0
     return model.fit(X, table(X.shape[0])[1] if y is None else y, **kwargs)
 
 
@@ -86,6 +88,7 @@ NUMBERS = {
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
     "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
     "masking": (["0.1", None], [-0.1, 1.1, np.nan], ["number"]),
+    "classification_weight": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
     "beta": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
     "kl_warmup": ([None], [-0.1, 1.1, np.nan], ["number"]),
     "free_bits": (["1", None], [-0.1, np.inf], ["number"]),
@@ -756,6 +759,15 @@ QUESTIONS = {
         "transform": lambda m, X: m.transform(X),
         "transform with y": lambda m, X: m.transform(X, X[:, 0]),
         "decode": lambda m, X: m.decode(X[:, :2], X),
+        "get_feature_names_out": lambda m, X: m.get_feature_names_out(),
+    },
+    VAEClassifier: {
+        "predict": lambda m, X: m.predict(X),
+        "predict_proba": lambda m, X: m.predict_proba(X),
+        "score": lambda m, X: m.score(X, X[:, 0] > 0),
+        "score_samples": lambda m, X: m.score_samples(X),
+        "sample": lambda m, X: m.sample(2),
+        "transform": lambda m, X: m.transform(X),
         "get_feature_names_out": lambda m, X: m.get_feature_names_out(),
     },
 }

@@ -9,6 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "module",
     [
+        "skvae._classifier",
         "skvae._imputer",
         "skvae._outlier",
         "skvae._predictive",

@@ -14,7 +14,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | 
 @pytest.mark.filterwarnings("ignore:All 8 latent dim", "ignore:Training stopped")
 @pytest.mark.slow
 def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 9, "3 regression, 2 imputation, 2 anomalies, mixed, family"
+    assert len(BLOCKS) == 10, (
+        "3 regression, 2 imputation, 2 anomalies, mixed, family, few labels"
+    )
     monkeypatch.chdir(tmp_path)
     names = {}
     for block in BLOCKS:
@@ -30,6 +32,8 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     assert shirts.count("L") > 80
     assert names["decision"].shape == (3,)
     assert names["indices"].shape == (178, 4)
+    assert names["chances"].shape == (178, 3)
+    assert (names["classifier"].predict(names["wine"]) == names["kind"]).mean() > 0.9
     kept = ~names["holes"]
     completed, X = names["completed"].to_numpy(), names["X"].to_numpy()
     np.testing.assert_array_equal(completed[kept], X[kept])

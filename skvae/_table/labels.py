@@ -13,7 +13,9 @@ def labelled(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Whether each of ``labels`` (N,) is one."""
     if labels.dtype.kind in "US":
         return np.ones(len(labels), dtype=bool)
-    return ~np.asarray(pd.isna(labels) | (labels == UNLABELLED), dtype=bool)
+    present = ~np.asarray(pd.isna(labels), dtype=bool)
+    present[present] = labels[present] != UNLABELLED
+    return present
 
 
 def check_one_type(labels: NDArray[np.generic]) -> None:
