@@ -23,7 +23,8 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skvae import CVAERegressor, VAEClassifier, VAETransformer
 
-ESTIMATORS = [VAETransformer, CVAERegressor, VAEClassifier]
+ESTIMATORS = [VAETransformer, CVAERegressor]
+ALL = [*ESTIMATORS, VAEClassifier]
 SMALL = {
     "batch_size": 32,
     "n_components": 2,
@@ -40,6 +41,7 @@ quick = pytest.mark.filterwarnings(
     "ignore:All 2 latent:sklearn.exceptions.ConvergenceWarning",
 )
 either = pytest.mark.parametrize("Estimator", ESTIMATORS)
+each = pytest.mark.parametrize("Estimator", ALL)
 
 
 def says(*words):
@@ -130,10 +132,10 @@ def of(Estimator, cases):
 def every(cases):
     """Cases of all estimators, each preceded by its estimator."""
     cases = list(cases)
-    return [(E, *case) for E in ESTIMATORS for case in of(E, cases)]
+    return [(E, *case) for E in ALL for case in of(E, cases)]
 
 
-@either
+@each
 def test_every_parameter_is_among_the_cases(Estimator):
     covered = NUMBERS.keys() | CHOICES.keys() | FLAGS.keys() | ELSEWHERE
     assert set(signature(Estimator).parameters) <= covered
@@ -190,7 +192,7 @@ def test_a_flag_is_true_or_false(Estimator, name, value):
         fit(Estimator, table()[0], settings={name: value})
 
 
-@either
+@each
 @pytest.mark.parametrize("value", ["yes", None, 0.5, -1])
 def test_verbose_is_a_flag_or_a_count(Estimator, value):
     match = says("verbose", "True", "False", "integer") + rf".*got {value!r}"
@@ -198,7 +200,7 @@ def test_verbose_is_a_flag_or_a_count(Estimator, value):
         fit(Estimator, table()[0], settings={"verbose": value})
 
 
-@either
+@each
 @pytest.mark.parametrize(
     ("value", "error"),
     [
@@ -218,7 +220,7 @@ def test_hidden_layer_sizes_must_be_positive_integers(Estimator, value, error):
         fit(Estimator, table()[0], settings={"hidden_layer_sizes": value})
 
 
-@either
+@each
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5, None])
 def test_a_device_that_is_not_here_is_refused(Estimator, device):
     match = r"device must be .*'auto', 'cpu', 'cuda'.*got " + re.escape(repr(device))
@@ -227,7 +229,7 @@ def test_a_device_that_is_not_here_is_refused(Estimator, device):
 
 
 @quick
-@either
+@each
 def test_a_device_that_is_not_here_is_refused_by_a_fitted_model(Estimator):
     X, _ = table()
     model = fit(Estimator, X).set_params(device="gpu")
@@ -235,7 +237,7 @@ def test_a_device_that_is_not_here_is_refused_by_a_fitted_model(Estimator):
         np.asarray(ask(model, X))
 
 
-@either
+@each
 @pytest.mark.parametrize("seed", ["one", 1.5])
 def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
     with pytest.raises(ValueError, match=rf"{seed}.* cannot be used to seed"):
@@ -334,7 +336,7 @@ def test_a_table_without_rows_or_columns_is_refused(
         getattr(Estimator(**SMALL), method)(X if as_frame else X.to_numpy(), y)
 
 
-@either
+@each
 @quick
 @pytest.mark.parametrize("as_frame", [False, True])
 def test_no_rows_to_answer_for_are_refused(Estimator, as_frame):
@@ -345,7 +347,7 @@ def test_no_rows_to_answer_for_are_refused(Estimator, as_frame):
         ask(model, X[:0])
 
 
-@either
+@each
 @quick
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize("as_frame", [False, True])
@@ -362,7 +364,7 @@ def test_infinity_is_refused_with_its_column(Estimator, value, as_frame):
         ask(fit(Estimator, X), wrong)
 
 
-@either
+@each
 def test_a_column_without_any_value_is_refused(Estimator):
     X, _ = frame()
     X["width"] = np.nan
@@ -427,7 +429,7 @@ OTHER_KINDS = {
 }
 
 
-@either
+@each
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 def test_a_column_of_another_kind_is_refused_by_name(Estimator, kind):
     X, _ = frame()
@@ -438,7 +440,7 @@ def test_a_column_of_another_kind_is_refused_by_name(Estimator, kind):
         fit(Estimator, X)
 
 
-@either
+@each
 @quick
 def test_a_column_that_changed_its_kind_since_fit_is_refused(Estimator):
     X, _ = frame()
@@ -448,7 +450,7 @@ def test_a_column_that_changed_its_kind_since_fit_is_refused(Estimator):
         ask(model, X)
 
 
-@either
+@each
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -465,7 +467,7 @@ def test_an_array_column_of_another_kind_is_refused(Estimator, column, words):
         fit(Estimator, X)
 
 
-@either
+@each
 @pytest.mark.parametrize("dtype", ["datetime64[D]", "timedelta64[s]"])
 def test_an_array_of_times_is_refused(Estimator, dtype):
     X = np.arange(120).reshape(60, 2).astype(dtype)
@@ -475,25 +477,25 @@ def test_an_array_of_times_is_refused(Estimator, dtype):
         fit(Estimator, X)
 
 
-@either
+@each
 def test_an_array_of_complex_numbers_is_refused(Estimator):
     with pytest.raises(ValueError, match="Complex data not supported"):
         fit(Estimator, table()[0] + 1j)
 
 
-@either
+@each
 def test_a_sparse_table_is_refused(Estimator):
     with pytest.raises(TypeError, match=r"Sparse data was passed.*dense"):
         fit(Estimator, scipy.sparse.csr_array(table()[0]))
 
 
-@either
+@each
 def test_a_single_axis_is_refused(Estimator):
     with pytest.raises(ValueError, match="Expected 2D array, got 1D array"):
         fit(Estimator, table()[0][:, 0])
 
 
-@either
+@each
 def test_a_column_name_that_occurs_twice_is_refused(Estimator):
     X, _ = frame()
     X.columns = ["height", "width", "width"]
@@ -774,7 +776,7 @@ QUESTIONS = {
 ASKED = [(E, q) for E, questions in QUESTIONS.items() for q in questions]
 
 
-@either
+@each
 def test_every_public_method_is_among_the_questions(Estimator):
     own = {
         name
@@ -852,7 +854,7 @@ def test_levels_and_coverage_are_numbers(value):
 
 
 @quick
-@either
+@each
 def test_parameters_may_be_numpy_scalars(Estimator):
     """As they come out of an array of candidates."""
     X, _ = table()
