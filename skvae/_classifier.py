@@ -293,8 +293,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         """Probabilities of the classes: the mean of two answers to the same question.
 
         The one is q(y | x), the mean over members; the other Bayes' rule, p(y) p(x | y)
-        over its sum. Their errors differ: the mean is the more often right than q(y | x)
-        and surer of itself only where they agree (benchmarks/README.md).
+        over its sum. They err in different places: the mean is more often right than
+        q(y | x), and sure only where both are (benchmarks/README.md).
 
         Parameters
         ----------

@@ -644,3 +644,54 @@ def test_greys_are_binarised_anew_each_time(regression):
     assert set(one.unique().tolist()) == {0.0, 1.0}
     assert one.mean().item() == pytest.approx(0.3, abs=0.003)
     assert (one != other).float().mean().item() == pytest.approx(0.42, abs=0.003)
+
+
+# -- few labels --------------------------------------------------------------------
+
+
+@pytest.fixture
+def kinds(data):
+    """The data folder with a table of two classes and a column of text."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(100) % 2
+    table = pd.DataFrame({"a": kind + 0.1 * rng.normal(size=100), "b": rng.random(100)})
+    table["town"] = np.where(kind, "Bern", "Chur")
+    table["kind"] = np.where(kind, "new", "old")
+    (data / "tables").mkdir()
+    table.to_csv(data / "tables" / "goods.csv.gz", index=False)
+    about = {"target": "kind", "numeric": ["a", "b"], "categorical": ["town", "kind"]}
+    (data / "tables" / "META.json").write_text(json.dumps({"goods": about}))
+    return data
+
+
+def test_few_rows_of_each_class_keep_their_labels(regression, kinds):
+    labelling = importlib.import_module("benchmarks.labelling")
+    task = labelling.make_task(kinds, "goods", 0)
+    assert (len(task.X), len(task.X_test)) == (80, 20)
+    assert not set(task.X.index) & set(task.X_test.index)
+    assert np.bincount(task.y + 1).tolist() == [72, 4, 4]
+    assert list(task.X) == ["a", "b", "town"]
+    assert (task.labelled().y >= 0).all()
+    assert len(task.labelled().X) == 8
+
+
+def test_a_run_with_few_labels_is_printed_and_stored(
+    regression, kinds, monkeypatch, capsys
+):
+    bench = importlib.import_module("benchmarks.semisupervised")
+    monkeypatch.setattr(bench, "SETS", ("goods",))
+    small = ["max_iter=20", "n_estimators=1", "n_samples=8", "hidden_layer_sizes=(8,)"]
+    changes = [word for change in small for word in ("--set", change)]
+    bench.main(["--data", str(kinds), "--sets", "goods", "--seeds", "1", *changes])
+    assert "| goods |" in capsys.readouterr().out
+    stored = json.loads((kinds / "results" / "semisupervised.json").read_text())
+    labelling = importlib.import_module("benchmarks.labelling")
+    assert [row["method"] for row in stored["rows"]] == list(labelling.METHODS)
+    by_method = {row["method"]: row for row in stored["rows"]}
+    assert by_method["logistic"]["training_rows"] == 8
+    assert by_method["skvae"]["training_rows"] == 80
+    # boosting needs 20 rows a leaf, and has 8
+    right = [m["accuracy"] for n, m in by_method.items() if "boosting" not in n]
+    assert min(right) > 0.8
+    page = (kinds / "results" / "semisupervised.md").read_text()
+    assert str(kinds) not in page
