@@ -117,11 +117,14 @@ class Method:
 def prepared(X: pd.DataFrame, model: BaseEstimator) -> BaseEstimator:
     """Put what scikit-learn's classifiers need before ``model``."""
     texts = [c for c in X if isinstance(X[c].dtype, pd.CategoricalDtype)]
-    numeric = [c for c in X if c not in texts]
+    numeric = [c for c in X if c not in texts and not X[c].isin((0, 1)).all()]
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     standardised = make_pipeline(SimpleImputer(), StandardScaler())
     return make_pipeline(
-        make_column_transformer((standardised, numeric), (one_hot, texts)), model
+        make_column_transformer(
+            (standardised, numeric), (one_hot, texts), remainder="passthrough"
+        ),
+        model,
     )
 
 
