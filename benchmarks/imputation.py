@@ -110,12 +110,20 @@ def accuracy(task: Task, completed: pd.DataFrame) -> float | None:
 
 
 def coverage(task: Task, drawn: list[pd.DataFrame]) -> float:
-    """Share of the removed numeric cells between the 5 % and 95 % points of draws."""
+    """Share of the removed numeric cells between the 5 % and 95 % points of draws.
+
+    By their rank among the draws. Where draws equal the cell, as in columns of a few
+    values, it is spread evenly over their ranks: an interval of such values holds more
+    than nine of ten cells however right it is.
+    """
     cells = np.stack([removed_numbers(task, table) for table in drawn])
-    tails = (1 - COVERAGE) / 2
-    low, high = np.quantile(cells, [tails, 1 - tails], axis=0, method="weibull")
     truth = removed_numbers(task, task.truth)
-    return float(np.mean((low <= truth) & (truth <= high)))
+    n_ranks = len(cells) + 1
+    low = (cells < truth).sum(axis=0) / n_ranks
+    high = ((cells <= truth).sum(axis=0) + 1) / n_ranks
+    tails = (1 - COVERAGE) / 2
+    inside = np.minimum(high, 1 - tails) - np.maximum(low, tails)
+    return float(np.mean(inside.clip(min=0) / (high - low)))
 
 
 def run_alone(*arguments: object) -> Row:
