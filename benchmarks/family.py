@@ -299,8 +299,8 @@ def _mean_of(rows: list[Row], name: str) -> str:
     values = [row.figures[name] for row in rows if name in row.figures]
     if not values:
         return ""
-    spread = f" ± {np.std(values) / np.sqrt(len(values)):.3f}" if values[1:] else ""
-    return f"{np.mean(values):.3f}{spread}"
+    error = report.standard_error(np.array(values))
+    return report.in_words({"mean": float(np.mean(values)), "standard_error": error})
 
 
 def page(rows: list[Row], about: dict[str, Any]) -> str:

@@ -612,7 +612,7 @@ def test_the_family_is_printed_and_stored(family, tables, monkeypatch, capsys):
     ])  # fmt: skip
     family.main(["--data", str(tables), "--seeds", "2"])
     page = (tables / "results" / "family.md").read_text()
-    assert "| factors | beta=1 | 2 | 1.000 ± 0.354 |" in page
+    assert "| factors | beta=1 | 2 | 1.000 ± 0.500 |" in page
     assert page.split("\n\n")[2] in capsys.readouterr().out
     assert str(tables) not in page
 

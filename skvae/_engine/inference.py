@@ -134,7 +134,7 @@ class Inference:
         z = proposal.at(self.draws)
         row = self.model.decoder_width * self.n_members * z.shape[2]
         log_joint, values = [], []
-        for part in z.split(max(1, self.max_elements // row), dim=1):
+        for part in z.split(max(1, int(self.max_elements // row)), dim=1):
             outputs, cells, log_p = joint(part)
             log_joint.append(log_p)
             values.append(read(outputs, cells))
