@@ -55,7 +55,7 @@ types: $(VENV)/.requirements  ## mypy over skvae/_engine and skvae/_table
 
 clean:  ## remove what was built, but no environment
 	rm -rf dist build .mypy_cache .pytest_cache .ruff_cache
-	rm -f quickstart.png distributions.png inverse_design.png
+	rm -f quickstart.png distributions.png inverse_design.png latents_*.png
 	find skvae tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python $(VENV_OLDEST)/bin/python:
