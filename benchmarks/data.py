@@ -57,10 +57,7 @@ def load_uci(folder: Path, name: str) -> RegressionSet:
     FileNotFoundError
         If there is no such set; the message lists those that are there.
     """
-    path = folder / "uci" / f"{name}.npz"
-    if not path.is_file():
-        there = sorted(file.stem for file in path.parent.glob("*.npz"))
-        raise FileNotFoundError(f"No set {name!r} in {path.parent}; there are {there}.")
+    path = _existing(folder / "uci", name)
     with np.load(path) as arrays:
         X, y, packed = arrays["X"], arrays["y"], arrays["test"]
     is_test = np.unpackbits(packed, axis=1)[:, : len(y)].astype(bool)
@@ -81,10 +78,7 @@ def load_anomalies(folder: Path, name: str) -> tuple[NDArray[np.float64], NDArra
     FileNotFoundError
         If there is no such set; the message lists those that are there.
     """
-    path = folder / "adbench" / f"{name}.npz"
-    if not path.is_file():
-        there = anomaly_sets(folder)
-        raise FileNotFoundError(f"No set {name!r} in {path.parent}; there are {there}.")
+    path = _existing(folder / "adbench", name)
     with np.load(path) as arrays:
         return arrays["X"].astype(np.float64), arrays["y"].ravel() == 1
 
@@ -107,6 +101,15 @@ def load_halves(folder: Path, name: str, n_splits: int, n_rows: int) -> Regressi
     values, half = values[kept], values.shape[1] // 2
     splits = _splits(len(values), n_splits)
     return RegressionSet(values[:, :half], values[:, half:], splits)
+
+
+def _existing(folder: Path, name: str) -> Path:
+    """Path of the set of that name; without one, an error that lists the others."""
+    path = folder / f"{name}.npz"
+    if not path.is_file():
+        there = sorted(file.stem for file in folder.glob("*.npz"))
+        raise FileNotFoundError(f"No set {name!r} in {folder}; there are {there}.")
+    return path
 
 
 def _splits(

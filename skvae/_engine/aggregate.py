@@ -60,12 +60,17 @@ def _step(mixture: GaussianMixture, z: Tensor, weight: Tensor) -> GaussianMixtur
     mean = shares.mT @ z / count.clamp(min=1e-9)
     square = shares.mT @ z.square() - count * mean.square()
     variance = (square + SHRINKAGE) / (count + SHRINKAGE)
-    mass = count.squeeze(-1) + SHRINKAGE
     return GaussianMixture(
-        (mass / mass.sum(-1, keepdim=True)).log(),
+        _log_weight(count.squeeze(-1)),
         mean,
         variance.clamp(min=SMALLEST_VARIANCE).log(),
     )
+
+
+def _log_weight(count: Tensor) -> Tensor:
+    """Log weights of components that so many rows (E, K) belong to."""
+    mass = count + SHRINKAGE
+    return (mass / mass.sum(-1, keepdim=True)).log()
 
 
 def fit_classes(
@@ -91,8 +96,7 @@ def fit_classes(
         table = shares.mT @ rows + CODE_SHRINKAGE * overall + 1e-6
         table = table.view(n_members, n, -1, n_codes)
         log_table = (table / table.sum(-1, keepdim=True)).log()
-        mass = count + SHRINKAGE
-        log_weight = (mass / mass.sum(-1, keepdim=True)).log()
+        log_weight = _log_weight(count)
         log_joint = log_weight.unsqueeze(1) + rows @ log_table.flatten(2).mT
         shares = log_joint.softmax(-1)
     return log_weight, log_table

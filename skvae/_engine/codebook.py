@@ -6,13 +6,14 @@ van den Oord, Vinyals, Kavukcuoglu (2017), Neural discrete representation learni
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from skvae._engine.aggregate import fit_classes
-from skvae._engine.distributions import Density, deal, pick
+from skvae._engine.distributions import Density, deal, gains, pick
 from skvae._engine.networks import Layout, Noise, Views, normal_init, uniform_init
 
 N_CODES = 64  # of a position
@@ -100,6 +101,11 @@ class Codes(Density):
 
     def index(self) -> Tensor:
         """Index of the nearest code: (E, N, M)."""
+        return self._index
+
+    @cached_property
+    def _index(self) -> Tensor:
+        # four questions of a training step ask for it
         return self.book.nearest(self.encoded.unsqueeze(1))[:, 0]
 
     def nearest(self) -> Tensor:
@@ -203,16 +209,10 @@ class CodeMixture(Density):
     def log_prob_each(self, z: Tensor) -> Tensor:
         """Nats that each position adds, given those before it, shared out."""
         index = self.book.nearest(z)  # (E, S, N, M)
-        total = self.log_weight[:, None, None]
-        gains, before = [], torch.zeros_like(z[..., 0])
         member = torch.arange(len(z), device=z.device).view(-1, 1, 1)
-        for m in range(index.shape[-1]):
-            table = self.log_table[:, :, m].mT  # (E, K, C)
-            total = total + table[member, index[..., m]]
-            after = total.logsumexp(-1)
-            gains.append(after - before)
-            before = after
-        return self.book.by_dimension(torch.stack(gains, dim=-1))
+        tables = self.log_table.permute(2, 0, 3, 1)  # (M, E, K, C)
+        parts = (table[member, index[..., m]] for m, table in enumerate(tables))
+        return self.book.by_dimension(gains(self.log_weight[:, None, None], parts))
 
     def detached(self) -> "CodeMixture":
         """Return itself: it is fitted after training."""

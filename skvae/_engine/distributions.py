@@ -2,7 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Generator, Tensor
@@ -158,16 +160,15 @@ class GaussianMixture(Density):
     def log_prob_each(self, z: Tensor) -> Tensor:
         """Nats that each dimension of ``z`` adds, given those before it."""
         flat = z.flatten(1, 2)
-        total = self.log_weight.unsqueeze(1)  # (E, 1, K), then (E, M, K)
-        gains, before = [], torch.zeros_like(flat[..., 0])
-        for d in range(z.shape[-1]):
+
+        def part(d: int) -> Tensor:
+            """Log density of one dimension under each component: (E, M, K)."""
             mean, log_var = (t[:, None, :, d] for t in (self.mean, self.log_var))
             squares = (flat[..., d : d + 1] - mean).square() * (-log_var).exp()
-            total = total - 0.5 * (LOG_2PI + log_var + squares)
-            after = total.logsumexp(-1)
-            gains.append(after - before)
-            before = after
-        return torch.stack(gains, dim=-1).view(z.shape)
+            return -0.5 * (LOG_2PI + log_var + squares)
+
+        parts = (part(d) for d in range(z.shape[-1]))
+        return gains(self.log_weight.unsqueeze(1), parts).view(z.shape)
 
     def detached(self) -> "GaussianMixture":
         """Return the same density, with parameters that no gradient reaches."""
@@ -176,6 +177,16 @@ class GaussianMixture(Density):
 
     def _like(self) -> Tensor:
         return self.mean
+
+
+def gains(log_weight: Tensor, parts: Iterable[Tensor]) -> Tensor:
+    """Nats that each of n ``parts`` (..., K) adds, given those before it: (..., n).
+
+    Within each of K components of ``log_weight`` the parts are independent.
+    """
+    totals = [t.logsumexp(-1) for t in accumulate(parts, initial=log_weight)][1:]
+    before = [torch.zeros_like(totals[0]), *totals[:-1]]
+    return torch.stack([b - a for a, b in zip(before, totals, strict=True)], dim=-1)
 
 
 def pick(probabilities: Tensor, place: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from skvae._engine.distributions import Density, Gaussian
-from skvae._engine.latents import FittedMixture
+from skvae._engine.latents import NumericLatent
 from skvae._engine.networks import MLP, Layout, Noise, Views
 from skvae._engine.priors import gaussian_from, standard_normal
 
@@ -87,7 +87,7 @@ class Layers(Density):
         return top.new_empty(*top.shape[:-1], self.latent.ends[-1])
 
 
-class LayeredLatent(FittedMixture):
+class LayeredLatent(NumericLatent):
     """Stochastic layers from the one next to the table to the top; inference top-down.
 
     Sønderby, Raiko, Maaløe, Sønderby, Winther (2016), Ladder variational autoencoders,
@@ -126,6 +126,3 @@ class LayeredLatent(FittedMixture):
             for a, b in pairwise(bounds)
         )
         return Layers(self, w, top, evidence)
-
-    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
-        """Leave everything to the gradient."""

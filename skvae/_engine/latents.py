@@ -44,8 +44,11 @@ class Latent(Protocol):
         ...
 
 
-class FittedMixture:
-    """A mixture of Gaussians that takes the place of the prior after training."""
+class NumericLatent:
+    """What latents of numbers share: all is learned by the gradient but one prior.
+
+    That is a mixture of Gaussians, which may take the place of p(z) after training.
+    """
 
     # more than one: few rows have room for more components, which hang less on chance
     draws_a_row = 4
@@ -61,8 +64,11 @@ class FittedMixture:
         """Return the prior of such parameters."""
         return GaussianMixture(*parameters)
 
+    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
+        """Leave everything to the gradient."""
 
-class GaussianLatent(FittedMixture):
+
+class GaussianLatent(NumericLatent):
     """A posterior of independent normals, or the image of one under a flow.
 
     With a flow: Rezende & Mohamed (2015), sec. 4.2; the encoder's outputs steer it.
@@ -88,6 +94,3 @@ class GaussianLatent(FittedMixture):
         if self.flow is None:
             return base
         return Transformed(base, self.flow, w, [encoded[..., self.n_gaussian :]])
-
-    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
-        """Leave everything to the gradient."""
