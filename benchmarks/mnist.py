@@ -82,7 +82,9 @@ class Greys(train.Rows):
     def take(self, index: torch.Tensor) -> Batch:
         """Rows ``index`` (E, N), each pixel 1 with the probability of its grey."""
         batch = super().take(index)
-        return replace(batch, x=torch.bernoulli(batch.x, generator=self.generator))
+        # a third of the time of torch.bernoulli
+        uniform = torch.empty_like(batch.x).uniform_(generator=self.generator)
+        return replace(batch, x=(uniform < batch.x).to(batch.x.dtype))
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,9 @@ def fit(
     x = torch.tensor(images.train, device=where)
     labels = torch.tensor(images.train_labels, device=where).float().unsqueeze(1)
     c = labels if model_config.n_conditions else labels[:, :0]
-    packed = train.Rows.pack(
-        x, torch.ones_like(x), c, torch.ones_like(c), torch.ones_like(x[:, 0])
-    )
-    rows = packed
+    rows = packed = train.Rows.pack(x, None, c, None, torch.ones_like(x[:, 0]))
     if not options.static:
-        rows = Greys(packed.packed, N_PIXELS, c.shape[1], generator)
+        rows = Greys(packed.packed, packed.widths, generator)
     whole = torch.arange(len(x), device=where).unsqueeze(0)
     split = train.Split(whole, whole[:, :0])
 

@@ -39,9 +39,7 @@ def make_step(n_members: int, batch: int, width: int) -> train.Step:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(N_ROWS, 1, generator=generator)
     c = torch.randn(N_ROWS, N_COLUMNS, generator=generator)
-    rows = train.Rows.pack(
-        x, torch.ones_like(x), c, torch.ones_like(c), torch.ones(N_ROWS)
-    )
+    rows = train.Rows.pack(x, None, c, None, torch.ones(N_ROWS))
     config = TrainConfig(dropout=0.1)
     table = torch.full((100_000,), 1e-3)
     weights = model.layout.initial(n_members, generator)

@@ -653,9 +653,9 @@ def test_greys_are_binarised_anew_each_time(regression):
     mnist = importlib.import_module("benchmarks.mnist")
     generator = torch.Generator().manual_seed(0)
     x = torch.full((1000, 784), 0.3)
-    ones = torch.ones_like(x)
-    packed = mnist.train.Rows.pack(x, ones, x[:, :0], x[:, :0], ones[:, 0])
-    greys = mnist.Greys(packed.packed, 784, 0, generator)
+    nothing, ones = x[:, :0], torch.ones_like(x[:, 0])
+    packed = mnist.train.Rows.pack(x, None, nothing, None, ones)
+    greys = mnist.Greys(packed.packed, packed.widths, generator)
     index = torch.arange(1000).unsqueeze(0)
     one, other = (greys.take(index).x for _ in range(2))
     assert set(one.unique().tolist()) == {0.0, 1.0}

@@ -1,6 +1,7 @@
 """What the semi-supervised classifier promises: classes, densities, rows of a class."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -340,6 +341,21 @@ def batch_of(codes):
     known = ~c.isnan()
     ones = torch.ones_like(x)
     return Batch(x, ones, c.nan_to_num(), known.double(), torch.ones(1, len(codes)))
+
+
+def test_complete_rows_need_no_masks():
+    model, weights = class_model()
+    w = model.layout.views(weights)
+    batch = batch_of([0.0, 1.0, 2.0])
+    bare = replace(batch, x_observed=None, c_observed=None)
+    draws = torch.randn(1, 2, 3, 1, generator=torch.Generator().manual_seed(2)).double()
+    both = zip(model.features(w, batch), model.features(w, bare), strict=True)
+    for one, other in both:
+        assert torch.equal(one, other)
+    one, other = (model.terms(w, rows, draws) for rows in (batch, bare))
+    torch.testing.assert_close(one.log_lik, other.log_lik)
+    assert torch.equal(one.labelled, other.labelled)
+    assert (one.labelled == 1).all()
 
 
 def test_a_row_without_label_is_the_sum_over_its_classes():

@@ -1,6 +1,7 @@
 """Layers over members, network inputs with holes, and the model composed of them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_periodic_embedding_is_the_formula_of_the_paper():
 
 
 @pytest.mark.parametrize("embedding", [None, "periodic"])
-def test_inputs_are_values_indicators_and_embedding_side_by_side(embedding):
+def test_inputs_are_values_embedding_and_indicators_side_by_side(embedding):
     layout = Layout()
     inputs = Inputs(layout, 3, embedding)
     # without an embedding the inputs own no weights: give them some to read
@@ -194,11 +195,11 @@ def test_inputs_are_values_indicators_and_embedding_side_by_side(embedding):
     out = inputs(w, x, observed)
     assert out.shape == (2, 6, inputs.width)
     assert torch.equal(out[..., :3], torch.where(observed == 1, x, 0.0))
-    assert inputs.indicators == slice(3, 6)
+    assert inputs.indicators == slice(inputs.width - 3, inputs.width)
     assert torch.equal(out[..., inputs.indicators], 1.0 - observed)
     if embedding == "periodic":
         expected = inputs.embedding(w, x, observed)
-        assert torch.equal(out[..., 6:], expected)
+        assert torch.equal(out[..., 3:-3], expected)
         assert (expected != 0).any()
 
 
@@ -314,7 +315,19 @@ def test_hidden_cells_are_some_of_the_observed_and_up_to_their_share():
     assert hidden.mean().item() == pytest.approx(0.25, abs=0.01)
     assert hidden.max().item() < 0.5 + 5 * 0.08
     assert hidden.var().item() == pytest.approx(0.25 / 12 + 0.0042, rel=0.1)
-    assert Noise(generator()).hide(observed) is observed
+
+
+def test_the_encoder_sees_all_observed_cells_but_those_hidden_in_training():
+    batch = small_batch(small_model())
+    assert batch.seen(None) is batch.seen(Noise(generator())) is batch.x_observed
+    whole = replace(batch, x_observed=None)
+    assert whole.seen(None) is whole.seen(Noise(generator())) is None
+    for rows in (batch, whole):
+        observed = rows.seen(None)
+        observed = torch.ones_like(rows.x) if observed is None else observed
+        seen = rows.seen(Noise(generator(), None, 0.9))
+        assert (seen <= observed).all()
+        assert 0 < seen.mean() < observed.mean()
 
 
 def test_dropout_of_neighbouring_units_is_independent():
@@ -457,6 +470,30 @@ def test_rows_without_any_cell_give_a_finite_gradient(objective):
     (gradient,) = torch.autograd.grad(loss.sum(), weights)
     assert loss.isfinite().all()
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("embedding", [None, "periodic"])
+@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_complete_table_needs_no_masks(embedding, coded, objective):
+    """Loss and gradient of rows without masks are those of masks of ones."""
+    codes = {"n_codes": (0, 2, 0, 0), "condition_codes": (0, 2)} if coded else {}
+    model = small_model(numeric_embedding=embedding, **codes)
+    batch = small_batch(model, missing=0.0)
+    batch.c[..., 1] = (batch.c[..., 1] > 0).double()
+    assert batch.complete().all()
+    bare = replace(batch, x_observed=None, c_observed=None)
+    assert torch.equal(bare.complete(), batch.complete())
+    weights = small_weights(model).requires_grad_()
+    draws = normal(3, 4, 7, 2, seed=5)
+
+    def loss_and_gradient(rows):
+        loss = loss_of(model, weights, rows, draws, objective)
+        return loss, *torch.autograd.grad(loss.sum(), weights)
+
+    expected, found = loss_and_gradient(batch), loss_and_gradient(bare)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 def test_missing_cells_add_nothing_to_the_likelihood_and_observed_ones_do():

@@ -161,9 +161,15 @@ def _split_missing(values: Array, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(data: Encoded, like: Tensor) -> train.Rows:
-    weight = _tensor(data.training_weight(), like)
+    """Rows to train on; complete tables without so many ones."""
+    x, x_observed = _split_missing(data.x, like)
+    c, c_observed = _split_missing(data.c, like)
     return train.Rows.pack(
-        *_split_missing(data.x, like), *_split_missing(data.c, like), weight
+        x,
+        None if bool(x_observed.all()) else x_observed,
+        c,
+        None if bool(c_observed.all()) else c_observed,
+        _tensor(data.training_weight(), like),
     )
 
 

@@ -6,7 +6,7 @@ every row, so an answer depends on its row alone; predictions take the first
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -158,7 +158,7 @@ class Inference:
         approximation, whose weights vary ten times less (benchmarks/README.md).
         """
         n_draws = self.draws.shape[1]
-        complete = (batch.x_observed >= 1).all(-1).unsqueeze(1)  # (E, 1, N)
+        complete = batch.complete().unsqueeze(1)  # (E, 1, N)
         encoded = self._opened(posterior)
         if self.model.condition is None and complete.all() and prior.smooth:
             return encoded
@@ -273,8 +273,15 @@ class Inference:
 
 def expand_members(batch: Batch, n_members: int) -> Batch:
     """Give every member the same rows: fields (1, N, ·) to (E, N, ·)."""
-    fields = {
-        name: value.expand(n_members, *value.shape[1:])
-        for name, value in vars(batch).items()
-    }
-    return replace(batch, **fields)
+
+    def expand(value: Tensor) -> Tensor:
+        return value.expand(n_members, *value.shape[1:])
+
+    x_observed, c_observed = batch.x_observed, batch.c_observed
+    return Batch(
+        expand(batch.x),
+        None if x_observed is None else expand(x_observed),
+        expand(batch.c),
+        None if c_observed is None else expand(c_observed),
+        expand(batch.weight),
+    )

@@ -41,16 +41,33 @@ FLOW_CONTEXT = 16  # outputs of the encoder that steer a flow of the posterior
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows: x (E, N, D), condition c (E, N, C), both with 1 where observed."""
+    """Rows: x (E, N, D), condition c (E, N, C), both with 1 where observed.
+
+    Where nothing is missing there may be None in the place of so many ones, which
+    spares a training step their arithmetic.
+    """
 
     x: Tensor
-    x_observed: Tensor
+    x_observed: Tensor | None
     c: Tensor
-    c_observed: Tensor
+    c_observed: Tensor | None
     weight: Tensor  # (E, N)
 
     def __len__(self) -> int:
         return self.weight.shape[1]
+
+    def complete(self) -> Tensor:
+        """Whether a row has no missing cell of x: (E, N)."""
+        if self.x_observed is None:
+            return torch.ones_like(self.weight, dtype=torch.bool)
+        return (self.x_observed >= 1).all(-1)
+
+    def seen(self, noise: Noise | None) -> Tensor | None:
+        """Cells of x that the encoder sees: in training some are hidden."""
+        if noise is None or noise.masking == 0.0:
+            return self.x_observed
+        observed = self.x_observed
+        return noise.hide(torch.ones_like(self.x) if observed is None else observed)
 
 
 class Head:
@@ -86,18 +103,19 @@ class Condition:
         self.working_width = self.inputs.working_width
         self.n_layers = 1
         n_hidden = (*config.hidden_layer_sizes, self.inputs.width)[0]
-        self.width = n_hidden + self.inputs.indicators.start
+        self.width = n_hidden + self.inputs.n_numeric
         self.layer = Linear(
             layout, self.inputs.width, n_hidden, zero_inputs=self.inputs.indicators
         )
         self.activation = ACTIVATIONS[config.activation]
 
     def __call__(
-        self, w: Views, c: Tensor, observed: Tensor, noise: Noise | None
+        self, w: Views, c: Tensor, observed: Tensor | None, noise: Noise | None
     ) -> Tensor:
         """(E, N, C) values and 0/1 observed to features (E, N, F)."""
-        h = self.activation(self.layer(w, self.inputs(w, c, observed)))
-        numbers = self.inputs.numbers(c) * self.inputs.numbers(observed)
+        inputs = self.inputs(w, c, observed)
+        h = self.activation(self.layer(w, inputs))
+        numbers = inputs[..., : self.inputs.n_numeric]
         return torch.cat([noise.dropout(h) if noise else h, numbers], dim=-1)
 
 
@@ -110,7 +128,7 @@ class OneHot:
         self.width = self.working_width = n_classes
 
     def __call__(
-        self, w: Views, c: Tensor, observed: Tensor, noise: Noise | None
+        self, w: Views, c: Tensor, observed: Tensor | None, noise: Noise | None
     ) -> Tensor:
         """Codes (E, N, 1) to features (E, N, K)."""
         return functional.one_hot(c[..., 0].long(), self.width).to(w[0].dtype)
@@ -234,8 +252,7 @@ class LatentModel:
 
         Whatever q has seen, the importance-weighted bound is one on all of them.
         """
-        seen = noise.hide(batch.x_observed) if noise else batch.x_observed
-        inputs = self.inputs(w, batch.x, seen)
+        inputs = self.inputs(w, batch.x, batch.seen(noise))
         encoded = self.encoder(w, [inputs, *features], noise)
         return self.latent.posterior(w, encoded, noise)
 
@@ -255,12 +272,15 @@ class LatentModel:
 
     def log_prob_cells(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return log p(x | z, c) of each cell, 0 where missing: (E, S, N, D)."""
-        x, observed = batch.x.unsqueeze(1), batch.x_observed.unsqueeze(1)
+        x = batch.x.unsqueeze(1)
         parts = [
             head.likelihood.log_prob(head.raw(outputs), self._columns(head, x))
             for head in self.heads
         ]
-        return self._assemble(parts) * observed
+        cells = self._assemble(parts)
+        if batch.x_observed is None:
+            return cells
+        return cells * batch.x_observed.unsqueeze(1)
 
     def expectations(self, outputs: Tensor) -> Tensor:
         """Return what is averaged over draws before ``points``: (..., M)."""

@@ -102,8 +102,6 @@ class Noise:
 
         The share of a row is drawn uniformly from 0 to ``masking``.
         """
-        if self.masking == 0.0:
-            return observed
         uniform = torch.empty_like(observed).uniform_(generator=self.generator)
         share = torch.empty_like(observed[..., :1]).uniform_(
             0.0, self.masking, generator=self.generator
@@ -161,10 +159,13 @@ class Linear:
         self.bias = layout.add((1, n_out), fill) if bias else None
 
     def __call__(self, w: Views, h: Tensor) -> Tensor:
-        """(E, N, in) to (E, N, out)."""
+        """(E, N, in) to (E, N, out); inputs that ``h`` ends without are 0."""
+        weight = w[self.weight]
+        if h.shape[-1] < weight.shape[1]:
+            weight = weight[:, : h.shape[-1]]
         if self.bias is None:
-            return torch.bmm(h, w[self.weight])
-        return torch.baddbmm(w[self.bias], h, w[self.weight])
+            return torch.bmm(h, weight)
+        return torch.baddbmm(w[self.bias], h, weight)
 
 
 class PeriodicEmbedding:
@@ -195,7 +196,7 @@ class PeriodicEmbedding:
         )
         self.bias = layout.add((n_columns, 1, n_outputs), uniform_init(bound))
 
-    def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
+    def __call__(self, w: Views, values: Tensor, observed: Tensor | None) -> Tensor:
         """(E, N, D) to (E, N, D·out); the block of a missing cell is 0."""
         n_members, n_rows, n_columns = values.shape
         columns = values.mT.unsqueeze(-1)  # (E, D, N, 1)
@@ -207,7 +208,8 @@ class PeriodicEmbedding:
             w[self.weight].flatten(0, 1),
         )  # (E·D, N, out)
         out = functional.relu(out).view(n_members, n_columns, n_rows, -1)
-        out = out * observed.mT.unsqueeze(-1)
+        if observed is not None:
+            out = out * observed.mT.unsqueeze(-1)
         return out.transpose(1, 2).reshape(n_members, n_rows, self.width)
 
 
@@ -223,7 +225,7 @@ class CodeEmbedding:
         scale = torch.full((n_outputs,), 1.0 / math.sqrt(n_outputs))
         self.vectors = layout.add((self.total, n_outputs), normal_init(scale))
 
-    def __call__(self, w: Views, codes: Tensor, observed: Tensor) -> Tensor:
+    def __call__(self, w: Views, codes: Tensor, observed: Tensor | None) -> Tensor:
         """(E, N, D) codes to (E, N, D·out)."""
         n_members = codes.shape[0]
         device = codes.device
@@ -231,13 +233,16 @@ class CodeEmbedding:
         members = torch.arange(n_members, device=device).view(-1, 1, 1) * self.total
         index = codes.long() + starts + members
         out = functional.embedding(index, w[self.vectors].flatten(0, 1))
-        return (out * observed.unsqueeze(-1)).flatten(-2)
+        if observed is not None:
+            out = out * observed.unsqueeze(-1)
+        return out.flatten(-2)
 
 
 class Inputs:
-    """A table with holes as network input: values, missing indicators, embeddings.
+    """A table with holes as network input: values, embeddings, missing indicators.
 
-    ``n_codes`` says which columns hold codes, and how many; empty, none does.
+    ``n_codes`` says which columns hold codes, and how many; empty, none does. The
+    indicators come last, so that a complete table can go without them.
     """
 
     def __init__(
@@ -260,9 +265,10 @@ class Inputs:
         self.codes = (
             CodeEmbedding(layout, [n_codes[i] for i in coded]) if coded else None
         )
-        self.width = n_numeric + n_columns
-        self.width += sum(e.width for e in (self.embedding, self.codes) if e)
-        self.indicators = slice(n_numeric, n_numeric + n_columns)
+        self.n_numeric = n_numeric
+        embedded = sum(e.width for e in (self.embedding, self.codes) if e)
+        self.width = n_numeric + embedded + n_columns
+        self.indicators = slice(n_numeric + embedded, self.width)
         # the largest array that making the input takes, a row
         self.working_width = self.width + (
             n_numeric * self.embedding.n_waves if self.embedding else 0
@@ -272,16 +278,25 @@ class Inputs:
         """Cut the numeric columns from (..., D)."""
         return cells if self.numeric is None else cells[..., self.numeric]
 
-    def __call__(self, w: Views, values: Tensor, observed: Tensor) -> Tensor:
-        """(E, N, D) values and 0/1 observed to (E, N, width)."""
-        numbers, seen = self.numbers(values), self.numbers(observed)
-        parts = [numbers * seen, 1.0 - observed]
+    def __call__(self, w: Views, values: Tensor, observed: Tensor | None) -> Tensor:
+        """(E, N, D) values and 0/1 observed to (E, N, width).
+
+        Without ``observed`` no cell is missing, and the indicators, all 0, are left
+        out.
+        """
+        numbers, seen = self.numbers(values), observed
+        if seen is not None:
+            seen = self.numbers(seen)
+            numbers = numbers * seen
+        parts = [numbers]
         if self.embedding is not None:
             parts.append(self.embedding(w, numbers, seen))
         if self.codes is not None:
-            codes, known = values[..., self.coded], observed[..., self.coded]
-            parts.append(self.codes(w, codes, known))
-        return torch.cat(parts, dim=-1)
+            known = None if observed is None else observed[..., self.coded]
+            parts.append(self.codes(w, values[..., self.coded], known))
+        if observed is not None:
+            parts.append(1.0 - observed)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class MLP:

@@ -127,14 +127,15 @@ class ClassModel(LatentModel):
 
     def log_classes(self, w: Views, batch: Batch, noise: Noise | None = None) -> Tensor:
         """Log q(y | x), from the observed cells of x: (E, N, K)."""
-        seen = noise.hide(batch.x_observed) if noise else batch.x_observed
-        inputs = self.class_inputs(w, batch.x, seen)
+        inputs = self.class_inputs(w, batch.x, batch.seen(noise))
         return self.classifier(w, [inputs], noise).log_softmax(-1)
 
     def features(
         self, w: Views, batch: Batch, noise: Noise | None = None
     ) -> list[Tensor]:
         """Return the class of each row, or the likeliest: [(E, N, K)]."""
+        if batch.c_observed is None:
+            return super().features(w, batch, noise)
         likely = self.log_classes(w, batch).argmax(-1, keepdim=True)
         c = torch.where(batch.c_observed >= 1, batch.c, likely.to(batch.c.dtype))
         return super().features(w, replace(batch, c=c), noise)
@@ -146,15 +147,16 @@ class ClassModel(LatentModel):
         n_classes, n_rows, n_draws = self.n_classes, len(batch), draws.shape[1]
         one_hot = torch.eye(n_classes, device=w[0].device, dtype=w[0].dtype)
         by_class = one_hot.view(1, n_classes, 1, -1).expand(w[0].shape[0], -1, -1, -1)
-        seen = noise.hide(batch.x_observed) if noise else batch.x_observed
-        inputs = self.inputs(w, batch.x, seen)
+        inputs = self.inputs(w, batch.x, batch.seen(noise))
         encoded = self.encoder(w, [inputs, by_class], noise)  # (E, K, N, ·)
         posterior = self.latent.posterior(w, encoded.flatten(1, 2), noise)
         z = posterior.at(draws.repeat(1, 1, n_classes, 1))  # (E, S, M, L)
         apart = z.unflatten(2, (n_classes, n_rows)).flatten(1, 2)  # (E, S·K, N, L)
         outputs = self.decode(w, apart, [by_class.repeat(1, n_draws, 1, 1)], noise)
         log_lik = self.log_prob_cells(outputs, batch).sum(-1)
-        known = (batch.c == self.codes) * batch.c_observed  # (E, N, K)
+        known = (batch.c == self.codes).to(batch.c)  # (E, N, K)
+        if batch.c_observed is not None:
+            known = known * batch.c_observed
         return ClassTerms(
             log_lik.unflatten(1, (n_draws, n_classes)).flatten(2, 3),
             z,

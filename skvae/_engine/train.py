@@ -16,7 +16,8 @@ MAX_GRADIENT_NORM = 5.0
 BATCHES_PER_EPOCH = 16  # batch_size="auto" aims at n / 16 rows, within the bounds below
 SMALLEST_BATCH, LARGEST_BATCH = 16, 512
 VALIDATION_DRAWS = 8
-MONITORED_ROWS = 2048  # at most so many rows are evaluated after each epoch
+# at most so many rows are evaluated after each epoch, and of wide tables so many cells
+MONITORED_ROWS, MONITORED_CELLS = 2048, 2**18
 DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weights
 SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
 
@@ -25,32 +26,38 @@ SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
 class Rows:
     """A table on the device, its parts side by side so that a batch is one gather."""
 
-    packed: Tensor  # (N, 2D + 2C + 1)
-    n_columns: int
-    n_conditions: int
+    packed: Tensor  # (N, sum of the widths)
+    widths: tuple[int, ...]  # of x, x_observed, c, c_observed, weight
 
     @classmethod
     def pack(
         cls,
         x: Tensor,
-        x_observed: Tensor,
+        x_observed: Tensor | None,
         c: Tensor,
-        c_observed: Tensor,
+        c_observed: Tensor | None,
         weight: Tensor,
     ) -> "Rows":
         """Columns of x (N, D), condition (N, C) and weights (N,) as one tensor."""
-        packed = torch.cat([x, x_observed, c, c_observed, weight.unsqueeze(1)], dim=1)
-        return cls(packed, x.shape[1], c.shape[1])
+        nothing = x[:, :0]
+        fields = (x, x_observed, c, c_observed, weight.unsqueeze(1))
+        parts = [nothing if field is None else field for field in fields]
+        return cls(torch.cat(parts, dim=1), tuple(part.shape[1] for part in parts))
 
     def __len__(self) -> int:
         return len(self.packed)
 
     def take(self, index: Tensor) -> Batch:
         """Rows ``index`` (E, N) of each member."""
-        d, k = self.n_columns, self.n_conditions
-        parts = self.packed[index].split([d, d, k, k, 1], dim=-1)
+        parts = self.packed[index].split(self.widths, dim=-1)
         x, x_observed, c, c_observed, weight = parts
-        return Batch(x, x_observed, c, c_observed, weight.squeeze(-1))
+        return Batch(
+            x,
+            x_observed if x_observed.shape[-1] else None,
+            c,
+            c_observed if c_observed.shape[-1] else None,
+            weight.squeeze(-1),
+        )
 
 
 @dataclass(frozen=True)
@@ -164,10 +171,12 @@ class Step:
         self.generator = generator
         self.weights = weights.clone().requires_grad_()
         self.gradient = torch.zeros_like(weights)
+        self.shrinkage = torch.zeros_like(weights[:1])
         self.first, self.second, self.n_updates = (
             moment.clone() for moment in moments or OptimizerState.zero(weights)
         )
-        self.decay = config.alpha * model.layout.decay_mask().to(device)  # (P,)
+        decay = model.layout.decay_mask().to(device)
+        self.decay = config.alpha * decay.unsqueeze(0)  # (1, P)
         self.rates, self.betas, self.dropouts = (t.to(device) for t in schedule)
         self.count = torch.zeros(1, dtype=torch.long, device=device)
         self.position = torch.zeros(1, dtype=torch.long, device=device)
@@ -212,7 +221,9 @@ class Step:
         factor = (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
         torch.mul(gradient, factor, out=self.gradient)
         rate = self.rates.index_select(0, self.count).squeeze(0)
-        self.weights.mul_(1.0 - rate * self.decay)
+        if self.config.alpha > 0:
+            torch.mul(self.decay, rate, out=self.shrinkage)
+            self.weights.addcmul_(self.weights, self.shrinkage, value=-1.0)
         adam(
             [self.weights],
             [self.gradient],
@@ -357,7 +368,8 @@ def fit_weights(
         model, rows, config, weights, schedule, batch_size, generator, optimizer
     )
     has_valid = split.valid.shape[1] > 0
-    monitored = (split.valid if has_valid else split.train)[:, :MONITORED_ROWS]
+    most = min(MONITORED_ROWS, max(1, MONITORED_CELLS // model.config.n_columns))
+    monitored = (split.valid if has_valid else split.train)[:, :most]
     monitored_rows = valid_rows if has_valid else rows
     monitor = Monitor(
         model,
