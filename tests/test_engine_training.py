@@ -676,6 +676,23 @@ def test_answers_do_not_depend_on_the_chunks(monkeypatch):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
 
 
+def test_answers_come_in_the_order_of_the_rows():
+    """Rows with holes are asked about after the complete ones."""
+    learned, _ = fit(table(missing=0.3), max_iter=5)
+    x = table(seed=4)
+    x[::2, 1] = np.nan
+    engine = door.Engine(learned, "cpu")
+
+    def ask(rows):
+        data = door.Encoded.of(rows)
+        kl = engine._map(engine.inference.kl, data, row_axis=1)
+        return engine.log_prob(data)[0], np.moveaxis(kl, 1, 0)
+
+    alone = [ask(row[np.newaxis]) for row in x]
+    for answer, each in zip(ask(x), zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(answer, np.concatenate(each), rtol=1e-7, atol=1e-8)
+
+
 def test_memory_maps_are_read_without_a_warning(tmp_path):
     """Parallel workers and ``joblib.load(mmap_mode="r")`` pass read-only arrays."""
     learned, _ = fit(door_settings={"keep_moments": True})

@@ -477,18 +477,22 @@ class Engine:
 
     def _chunks(
         self, data: Encoded, elements: int = 1
-    ) -> Iterator[tuple[slice, Batch]]:
-        """Row slices whose activations stay within the memory of a chunk.
+    ) -> Iterator[tuple[NDArray[np.intp], Batch]]:
+        """Row numbers whose activations stay within the memory of a chunk.
 
         ``elements`` a row are kept at once; never less than one draw and its network.
+        Complete rows come first and apart from those with holes: these ask more of a
+        proposal, which a chunk makes for all of its rows.
         """
         widest = max(elements, self.model.decoder_width, self.model.input_width)
         size = max(1, self.max_elements // (self.n_members * widest))
-        for begin in range(0, len(data), size):
-            rows = slice(begin, begin + size)
-            yield rows, expand_members(self._batch(data, rows), self.n_members)
+        has_hole = np.isnan(data.x).any(axis=1)
+        for group in (np.flatnonzero(~has_hole), np.flatnonzero(has_hole)):
+            for begin in range(0, len(group), size):
+                rows = group[begin : begin + size]
+                yield rows, expand_members(self._batch(data, rows), self.n_members)
 
-    def _batch(self, data: Encoded, rows: slice) -> Batch:
+    def _batch(self, data: Encoded, rows: NDArray[np.intp] | slice) -> Batch:
         """Put some rows on the device, once for all members: (1, N, ·)."""
         x, x_observed = _split_missing(data.x[rows], self.like)
         c, c_observed = _split_missing(data.c[rows], self.like)
@@ -504,6 +508,13 @@ class Engine:
         elements: int = 1,
         row_axis: int = 0,
     ) -> Array:
-        """Answers of all chunks, joined along the axis of the rows."""
-        parts = [question(batch).cpu() for _, batch in self._chunks(data, elements)]
-        return torch.cat(parts, dim=row_axis).numpy()
+        """Answers of all chunks, joined along the axis of the rows, in their order."""
+        rows, parts = [], []
+        for index, batch in self._chunks(data, elements):
+            rows.append(index)
+            parts.append(question(batch).cpu())
+        answers = torch.cat(parts, dim=row_axis).numpy()
+        order = np.concatenate(rows)
+        if (order[1:] > order[:-1]).all():
+            return answers
+        return np.take(answers, np.argsort(order), axis=row_axis)
