@@ -103,9 +103,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Weight of the KL divergence.
     kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
-    max_iter : int, default=300
+    max_iter : int, default=600
         Epochs at most.
-    max_steps : int, default=3000
+    max_steps : int, default=6000
         Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
@@ -113,11 +113,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
-    early_stopping : bool, default=True
+    early_stopping : bool, default=False
         Hold out rows, keep the weights that are best on them, and stop when the bound
-        on them has not risen for ``n_iter_no_change`` epochs.
+        on them has not risen for ``n_iter_no_change`` epochs. Off, since ``smoothing``
+        keeps scores from following single rows, and small tables need all of theirs.
     validation_fraction : float, default=0.1
-        Fraction of the rows held out; each member holds out its own.
+        Fraction of the rows held out by ``early_stopping``; each member holds out its
+        own.
     n_iter_no_change : int, default=40
         Epochs without a rise of more than ``tol`` before training stops.
     tol : float, default=1e-3
@@ -211,12 +213,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n_draws: int = 1,
         beta: float = 1.0,
         kl_warmup: float = 0.05,
-        max_iter: int = 300,
-        max_steps: int = 3000,
+        max_iter: int = 600,
+        max_steps: int = 6000,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
-        early_stopping: bool = True,
+        early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
