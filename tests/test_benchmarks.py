@@ -636,6 +636,10 @@ def test_images_are_trained_on_tested_and_stored(regression, data, capsys):
     stored = json.loads((data / "results" / "mnist.json").read_text())
     variants = [row["variant"] for row in stored["rows"]]
     assert variants == ["vae", "conditional", "hierarchical"]
+    layers = [row["active_by_layer"] for row in stored["rows"]]
+    assert layers[:2] == [[], []]
+    assert len(layers[2]) == 2
+    assert sum(layers[2]) == stored["rows"][2]["active_units"]
     # pixels are independent given the kind of image: p log p of their greys
     grey = kinds.reshape(8, -1) / 255
     entropy = -(grey * np.log(grey + 1e-9) + (1 - grey) * np.log(1 - grey + 1e-9))
