@@ -110,7 +110,9 @@ def load(folder: Path, static: bool, seed: int) -> Images:
                 for name in ("train", "valid", "test")
             }
         rows = np.concatenate([part["train"], part["valid"]]).astype(np.float32)
-        test = part["test"].astype(np.float32)
+        # in the file they are sorted by digit: the first so many are zeros and ones
+        order = np.random.default_rng(seed).permutation(len(part["test"]))
+        test = part["test"][order].astype(np.float32)
         return Images(rows, test, np.zeros(len(rows), int), np.zeros(len(test), int))
     with np.load(folder / "mnist" / "mnist.npz") as stored:
         greys, test = (
@@ -118,8 +120,10 @@ def load(folder: Path, static: bool, seed: int) -> Images:
             for name in ("x_train", "x_test")
         )
         labels = stored["y_train"].astype(int), stored["y_test"].astype(int)
-    uniform = np.random.default_rng(seed).random(test.shape, dtype=np.float32)
-    return Images(greys, (uniform < test).astype(np.float32), *labels)
+    rng = np.random.default_rng(seed)
+    binary = (rng.random(test.shape, dtype=np.float32) < test).astype(np.float32)
+    order = rng.permutation(len(test))  # the first half is the easier one
+    return Images(greys, binary[order], labels[0], labels[1][order])
 
 
 def configure(
