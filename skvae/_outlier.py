@@ -103,9 +103,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Weight of the KL divergence.
     kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
-    max_iter : int, default=600
+    max_iter : int, default=300
         Epochs at most.
-    max_steps : int, default=6000
+    max_steps : int, default=3000
         Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
@@ -213,8 +213,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n_draws: int = 1,
         beta: float = 1.0,
         kl_warmup: float = 0.05,
-        max_iter: int = 600,
-        max_steps: int = 6000,
+        max_iter: int = 300,
+        max_steps: int = 3000,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
