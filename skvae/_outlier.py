@@ -113,13 +113,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
-    early_stopping : bool, default=False
+    early_stopping : bool, default=True
         Hold out rows, keep the weights that are best on them, and stop when the bound
-        on them has not risen for ``n_iter_no_change`` epochs. Off, since ``smoothing``
-        keeps scores from following single rows, and small tables need all of theirs.
+        on them has not risen for ``n_iter_no_change`` epochs.
     validation_fraction : float, default=0.1
-        Fraction of the rows held out by ``early_stopping``; each member holds out its
-        own.
+        Fraction of the rows held out; each member holds out its own.
     n_iter_no_change : int, default=40
         Epochs without a rise of more than ``tol`` before training stops.
     tol : float, default=1e-3
@@ -218,7 +216,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
-        early_stopping: bool = False,
+        early_stopping: bool = True,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
