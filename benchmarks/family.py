@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 SETS = ("banknote", "breast_wdbc", "wine_white")
 MOST_ROWS = 2000
 N_BINS = 20
+N_COPIES = 3  # of each curve in the table of factors, each with noise of its own
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -108,17 +109,23 @@ def describe_fit(
 
 
 def factors_table(n: int, seed: int) -> tuple[Array, Array]:
-    """Four independent uniform factors, and fourteen columns made of them.
+    """Four independent uniform factors, and 42 columns made of them.
 
     Each column is a smooth curve of one factor, with noise of 0.3 of its spread. They
-    have 5, 4, 3 and 2 columns, as a rotation among equals would go unseen.
+    have 15, 12, 9 and 6 columns, as a rotation among equals would go unseen: enough
+    for each to be worth a latent at every β.
     """
     rng = np.random.default_rng(seed)
     factors = rng.uniform(-1, 1, size=(n, 4))
     curves = (lambda t: np.sin(2 * t), lambda t: t**3, lambda t: np.tanh(3 * t))
     curves += (lambda t: t, np.exp)
     columns = np.column_stack(
-        [curves[j](factors[:, k]) for k in range(4) for j in range(5 - k)]
+        [
+            curves[j](factors[:, k])
+            for k in range(4)
+            for j in range(5 - k)
+            for _ in range(N_COPIES)
+        ]
     )
     noise = 0.3 * columns.std(axis=0) * rng.normal(size=columns.shape)
     return factors, columns + noise
