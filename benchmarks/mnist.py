@@ -166,9 +166,9 @@ def fit(
     x = torch.tensor(images.train, device=where)
     labels = torch.tensor(images.train_labels, device=where).float().unsqueeze(1)
     c = labels if model_config.n_conditions else labels[:, :0]
-    rows = packed = train.Rows.pack(x, None, c, None, torch.ones_like(x[:, 0]))
+    rows = train.Rows.pack(x, None, c, None, torch.ones_like(x[:, 0]))
     if not options.static:
-        rows = Greys(packed.packed, packed.widths, generator)
+        rows = Greys(rows.packed, rows.widths, generator)
     whole = torch.arange(len(x), device=where).unsqueeze(0)
     split = train.Split(whole, whole[:, :0])
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skvae._engine.distributions import Gaussian
-from skvae._engine.proposals import Choice, Mixture, laplace
+from skvae._engine.proposals import Mixture, laplace
 
 E, N, L = 2, 3, 2
 
@@ -93,7 +93,7 @@ def test_a_density_that_is_not_finite_gives_a_usable_proposal():
     assert near.at(normal(1, 8, 1, L)).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", ["laplace", "mixture", "choice"])
+@pytest.mark.parametrize("kind", ["laplace", "mixture"])
 def test_a_proposal_draws_from_its_density(kind):
     """The mean of r / q over draws of q is 1, for a narrow normalised r.
 
@@ -103,11 +103,7 @@ def test_a_proposal_draws_from_its_density(kind):
     near = laplace(SHARP, prior, posterior.mean)
     n = 100_000
     parts = [(0.5, near), (0.3, posterior), (0.2, prior)]
-    proposal = {
-        "laplace": near,
-        "mixture": Mixture.of(n, parts),
-        "choice": Choice(torch.arange(N).view(1, 1, N) > 0, near, posterior),
-    }[kind]
+    proposal = {"laplace": near, "mixture": Mixture.of(n, parts)}[kind]
     z = proposal.at(normal(1, n, 1, L, seed=2))
     # where the proposal itself is, so that the weights are bounded
     centre = z[:, :100].mean(1, keepdim=True)

@@ -18,7 +18,6 @@ from skvae._engine.networks import Views
 from skvae._engine.objectives import log_mean_exp
 from skvae._engine.priors import standard_normal
 from skvae._engine.proposals import (
-    Choice,
     LogDensity,
     Mixture,
     Proposal,
@@ -156,11 +155,13 @@ class Inference:
         given a condition, the posterior is narrow and its dimensions depend on each
         other, which the encoder's does not: most draws come from a Laplace
         approximation, whose weights vary ten times less (benchmarks/README.md).
+
+        One proposal for all rows of a batch: complete rows are best asked about apart
+        from those with holes.
         """
         n_draws = self.draws.shape[1]
-        complete = batch.complete().unsqueeze(1)  # (E, 1, N)
         encoded = self._opened(posterior)
-        if self.model.condition is None and complete.all() and prior.smooth:
+        if self.model.condition is None and batch.complete().all() and prior.smooth:
             return encoded
         half_each = Mixture.of(n_draws, [(0.5, encoded), (0.5, prior)])
         if not prior.smooth:
@@ -174,10 +175,7 @@ class Inference:
             (0.125, encoded),
             (0.125, prior),
         ]
-        broad = Mixture.of(n_draws, [(0.75, near), *broad_shares])
-        if self.model.condition is not None:
-            return broad
-        return Choice(complete, encoded, broad)
+        return Mixture.of(n_draws, [(0.75, near), *broad_shares])
 
     def _opened(self, posterior: Density) -> Proposal:
         """Widen what the encoder says of rows to which noise is then added.

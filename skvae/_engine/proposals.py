@@ -61,24 +61,6 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """For some rows one proposal, for the rest another."""
-
-    rows: Tensor  # (E, 1, N), bool
-    chosen: Proposal
-    other: Proposal
-
-    def at(self, noise: Tensor) -> Tensor:
-        """Map noise (1, S, 1, L) to draws (E, S, N, L)."""
-        rows = self.rows.unsqueeze(-1)
-        return torch.where(rows, self.chosen.at(noise), self.other.at(noise))
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of ``z`` (E, S, N, L), in nats: (E, S, N)."""
-        return torch.where(self.rows, self.chosen.log_prob(z), self.other.log_prob(z))
-
-
-@dataclass(frozen=True)
 class Laplace:
     """A Gaussian at a mode of a density of z, its covariance the inverse curvature.
 
@@ -116,10 +98,6 @@ def variance_of_mean(proposal: Proposal, values: Tensor) -> Tensor:
     are then taken as alike.
     """
     n_draws = values.shape[1]
-    if isinstance(proposal, Choice):
-        chosen = variance_of_mean(proposal.chosen, values)
-        other = variance_of_mean(proposal.other, values)
-        return torch.where(proposal.rows[:, 0], chosen, other)
     counts = [n_draws]
     if isinstance(proposal, Mixture):
         counts = [count for count, _ in proposal.parts]
