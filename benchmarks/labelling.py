@@ -26,7 +26,7 @@ SETS = (*TABLES, *IMAGES)
 MOST_ROWS = 5000  # of a table, training and test
 TEST_SHARE = 0.2
 LABELLED_SHARE, LEAST = 0.1, 2  # of the training rows of each class of a table
-N_IMAGES, N_TEST_IMAGES, N_LABELLED_IMAGES = 10_000, 5000, 10  # the last for each digit
+N_LABELLED_IMAGES = 10  # of each digit; the other 59,900 have no label
 # of the pixels' latents; one member, since only the best one transforms
 LATENTS = {
     "n_components": 16,
@@ -82,8 +82,8 @@ def _images(folder: Path, name: str, rng: np.random.Generator, seed: int) -> Tas
     with np.load(folder / "mnist" / "mnist.npz") as arrays:
         parts = [arrays[k] for k in ("x_train", "y_train", "x_test", "y_test")]
     chosen = []
-    for images, digits, n in [(*parts[:2], N_IMAGES), (*parts[2:], N_TEST_IMAGES)]:
-        rows = rng.permutation(len(images))[:n]
+    for images, digits in [parts[:2], parts[2:]]:
+        rows = rng.permutation(len(images))
         pixels = images[rows].reshape(len(rows), -1) > 127
         chosen += [pd.DataFrame(pixels.astype(float)), digits[rows].astype(int)]
     X, digits, X_test, y_test = chosen

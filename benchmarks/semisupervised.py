@@ -116,8 +116,8 @@ def page(rows: list[Row], about: dict[str, Any]) -> str:
 
 Mean over seeds, which draw rows, labels and starting weights. Tables: at most 5000
 rows, a fifth of them for testing, labels on a tenth of the training rows of each class
-(two at least). MNIST: 10,000 training images, 0 and 1 by a threshold at one half, ten
-labels a digit, 5000 test images. `mnist-latents`: 16 latents of a `VAETransformer`
+(two at least). MNIST: all training and test images, 0 and 1 by a threshold at one half,
+ten labels a digit. `mnist-latents`: 16 latents of a `VAETransformer`
 fitted to all training images without labels, the same for every method; the stacked
 model M1 + M2 of Kingma et al. (2014) for skvae. Probabilities below 1e-6 count as that.
 

@@ -397,6 +397,11 @@ class Engine:
         )
         return both[:, 0], both[:, 1]
 
+    def lower_bound(self, data: Encoded) -> Array:
+        """Evidence lower bound on log p(x | c), encoded units: (N,)."""
+        kept = self._n_kept(self.model.decoder_width)
+        return self._map(self.inference.lower_bound, data, kept)
+
     def log_prob_cells(self, data: Encoded) -> Array:
         """Return the expected log p of each cell: (N, D), 0 where missing."""
         columns = self.learned.config.n_columns

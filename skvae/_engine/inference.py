@@ -203,6 +203,17 @@ class Inference:
         variance = variance_of_mean(nothing.proposal, relative)  # (E, N)
         return log_prob, variance.sum(0).sqrt() / self.n_members
 
+    def lower_bound(self, batch: Batch) -> Tensor:
+        """Evidence lower bound, from draws of q alone, mean over members: (N,)."""
+        features = self.model.features(self.w, batch)
+        posterior = self.model.posterior(self.w, batch, features)
+        prior = self.prior(batch, features)
+        z = posterior.at(self.draws)
+        outputs = self.model.decode(self.w, z, features)
+        log_lik = self.model.log_prob_cells(outputs, batch).sum(-1)
+        kl = posterior.log_prob(z) - prior.log_prob(z)
+        return (log_lik - kl).mean((0, 1))
+
     def log_prob_cells(self, batch: Batch) -> Tensor:
         """E[log p(x_d | z, c)] under p(z | x, c): (N, D), 0 where missing."""
         return self.importance(batch, lambda _, cells: cells).mean()
