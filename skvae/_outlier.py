@@ -93,6 +93,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     dropout : float, default=0.0
         Fraction of hidden units dropped at the start of training; it falls to 0 along a
         line.
+    trimming : float, default=0.05
+        Share of the rows, up to a half, that training leaves out: in each step the
+        least likely of the batch, for the prior those of all rows. So outliers among
+        the rows of ``fit`` are not learned [4]_.
     n_estimators : int, default=4
         Members: networks trained side by side, whose densities are averaged.
     objective : {"elbo", "iwae"}, default="elbo"
@@ -181,6 +185,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     .. [2] Tukey (1977), Exploratory data analysis, sec. 2D.
     .. [3] Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From variational to
        deterministic autoencoders, sec. 4. arXiv:1903.12436
+    .. [4] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
+       loss minimization, sec. 3. arXiv:1810.11874
 
     Examples
     --------
@@ -206,6 +212,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         hidden_layer_sizes: Sequence[int] = (64, 64),
         activation: str = "silu",
         dropout: float = 0.0,
+        trimming: float = 0.05,
         n_estimators: int = 4,
         objective: str = "elbo",
         n_draws: int = 1,
@@ -236,6 +243,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.trimming = trimming
         self.n_estimators = n_estimators
         self.objective = objective
         self.n_draws = n_draws

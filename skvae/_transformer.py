@@ -83,6 +83,10 @@ class VAETransformer(GeneratedTable):
     masking : float, default=0.0
         Largest share of a row's cells that are hidden from the encoder in a step of
         training; the likelihood counts them.
+    trimming : float, default=0.0
+        Share of the rows, up to a half, that do not count: in each step the least
+        likely of the batch, in a ``"mixture"`` prior those of all rows [12]_. For
+        tables with rows that are errors or outliers.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the encoder's inputs; ``"periodic"`` adds learned sines and cosines
         of each column [4]_.
@@ -201,6 +205,8 @@ class VAETransformer(GeneratedTable):
        learning, sec. 3. arXiv:1711.00937
     .. [11] Tucker, Lawson, Gu, Maddison (2019), Doubly reparameterized gradient
        estimators, eq. 9. arXiv:1810.04152
+    .. [12] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
+       loss minimization, sec. 3. arXiv:1810.11874
 
     Examples
     --------
@@ -230,6 +236,7 @@ class VAETransformer(GeneratedTable):
         activation: str = "silu",
         dropout: float = 0.0,
         masking: float = 0.0,
+        trimming: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int | str = "auto",
         objective: str = "auto",
@@ -265,6 +272,7 @@ class VAETransformer(GeneratedTable):
         self.activation = activation
         self.dropout = dropout
         self.masking = masking
+        self.trimming = trimming
         self.numeric_embedding = numeric_embedding
         self.n_estimators = n_estimators
         self.objective = objective

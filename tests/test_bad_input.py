@@ -90,6 +90,7 @@ NUMBERS = {
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
     "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
     "masking": (["0.1", None], [-0.1, 1.1, np.nan], ["number"]),
+    "trimming": (["0.1", None], [-0.1, 0.6, np.nan], ["number"]),
     "classification_weight": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
     "beta": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
     "kl_warmup": ([None], [-0.1, 1.1, np.nan], ["number"]),

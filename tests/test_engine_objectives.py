@@ -9,7 +9,7 @@ import torch
 from skvae._engine import objectives, schedules
 from skvae._engine.config import TrainConfig
 from skvae._engine.distributions import Gaussian
-from skvae._engine.objectives import Elbo, Iwae, Terms
+from skvae._engine.objectives import Elbo, Iwae, Terms, Trimmed
 
 E, S, N, L = 2, 5, 6, 3
 ONE = torch.tensor(1.0, dtype=torch.float64)
@@ -170,6 +170,53 @@ def test_a_row_of_weight_zero_changes_nothing(objective):
     loss = objective(terms, ONE, weight)
     terms.log_lik[:, :, 2] = -1e3
     assert torch.equal(loss, objective(terms, ONE, weight))
+
+
+# -- trimming --------------------------------------------------------------------
+
+
+def likeliest(terms, beta, n_rows):
+    """Numbers of the rows of highest bound, for each member, in the order of rows."""
+    bound = terms.log_lik.mean(1) - beta * kl(terms).sum(-1)
+    return bound.topk(n_rows, dim=1).indices.sort(dim=1).values
+
+
+@pytest.mark.parametrize("objective", [Elbo(), Elbo(free_bits=0.3), Iwae()])
+@pytest.mark.parametrize(("fraction", "n_kept"), [(0.1, 6), (0.2, 5), (0.5, 3)])
+def test_trimming_is_the_objective_of_the_likeliest_rows(objective, fraction, n_kept):
+    """Of six rows a tenth is none; each member has likeliest rows of its own."""
+    terms, beta = some_terms(), 0.7 * ONE
+    loss = Trimmed(objective, fraction)(terms, beta, ones())
+    rows = likeliest(terms, beta, n_kept)
+    assert n_kept == N or not torch.equal(rows[0], rows[1])
+    for member in range(E):
+        some = take(terms, rows[member])
+        expected = objective(some, beta, ones(n_kept))[member]
+        torch.testing.assert_close(loss[member], expected)
+
+
+def test_rows_that_are_trimmed_have_no_gradient():
+    terms = some_terms()
+    terms.log_lik.requires_grad_()
+    Trimmed(Elbo(), 0.5)(terms, ONE, ones()).sum().backward()
+    kept = terms.log_lik.grad.abs().sum(1) > 0
+    rows = likeliest(terms, ONE, 3)
+    assert torch.equal(kept, torch.zeros_like(kept).scatter(1, rows, True))
+
+
+def test_the_trimmed_bound_raises_the_least_likely_rows_to_the_next_one():
+    terms = some_terms()
+    plain = Elbo().bound(terms)
+    trimmed = Trimmed(Elbo(), 0.4).bound(terms)
+    expected = plain.maximum(plain.sort(dim=1).values[:, 2:3])  # two of six
+    torch.testing.assert_close(trimmed, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("elbo", Elbo), ("iwae", Iwae)])
+def test_trimming_goes_with_every_objective(name, kind):
+    trimmed = objectives.build(TrainConfig(objective=name, trimming=0.1))
+    assert isinstance(trimmed.objective, kind)
+    assert trimmed.fraction == 0.1
 
 
 @pytest.mark.parametrize(("name", "kind"), [("elbo", Elbo), ("iwae", Iwae)])

@@ -105,6 +105,21 @@ def test_scores_are_log_densities_in_the_units_of_the_columns():
     np.testing.assert_allclose(here - there, 5 * np.log(10), rtol=1e-3)
 
 
+# -- outliers among the rows of fit ----------------------------------------------
+
+
+def test_trimming_keeps_a_cluster_of_outliers_from_being_learned():
+    """How much less likely they are than the others, nats; without trimming 5 to 6."""
+    X = correlated(500, 0)
+    off_the_plane = np.linalg.svd(np.random.default_rng(7).normal(size=(2, 5)))[2][-1]
+    X[:40] += 10.0 * off_the_plane
+    gap = {}
+    for trimming in (0.0, 0.1):
+        score = VAEOutlierDetector(**QUICK, trimming=trimming).fit(X).score_samples(X)
+        gap[trimming] = np.median(score[40:]) - np.median(score[:40])
+    assert gap[0.1] > 1.5 * gap[0.0] > 0.0
+
+
 # -- what a score sees -----------------------------------------------------------
 
 

@@ -766,6 +766,7 @@ def test_likelihoods_are_asked_for_by_column():
         {"n_draws": 2},
         {"dropout": 0.5},
         {"masking": 0.5},
+        {"trimming": 0.2},
         {"hidden_layer_sizes": (8, 8, 8)},
         {"hidden_layer_sizes": ()},
         {"n_estimators": 1},

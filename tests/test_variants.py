@@ -40,6 +40,8 @@ TABLE = [
     {"kl_schedule": "constant"},
     {"objective": "elbo", "free_bits": 0.2},
     {"masking": 0.5},
+    {"trimming": 0.2},
+    {"trimming": 0.2, "prior": "mixture"},
     {"prior": "mixture"},
     {"prior": "vamp"},
     {"prior": "flow"},

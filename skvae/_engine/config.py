@@ -179,6 +179,7 @@ class ModelConfig:
 class TrainConfig:
     """Everything that training needs beside the model and the rows.
 
+    ``trimming`` is the share of the rows, the least likely, that do not count.
     ``n_iter_no_change`` and ``tol`` stop a fit whose validation bound, in nats per
     row, no longer rises. With ``max_iter=1`` and ``constant_rate`` it is one epoch of
     ``partial_fit``.
@@ -197,6 +198,7 @@ class TrainConfig:
     alpha: float = 1e-4
     dropout: float = 0.0
     masking: float = 0.0
+    trimming: float = 0.0
     early_stopping: bool = True
     validation_fraction: float = 0.1
     n_iter_no_change: int = 40
@@ -223,6 +225,7 @@ class TrainConfig:
         check_number("tol", self.tol, low=0)
         check_number("dropout", self.dropout, low=0, high=1, high_open=True)
         check_number("masking", self.masking, low=0, high=1)
+        check_number("trimming", self.trimming, low=0, high=0.5)
         fraction = self.validation_fraction
         check_number(
             "validation_fraction",

@@ -229,7 +229,8 @@ def fit(
         _moments(trained.optimizer) if keep_moments else None,
     )
     if model_config.fits_prior:
-        learned = replace(learned, prior=Engine(learned, device).fit_prior(data, seed))
+        kept = _trimmed(learned, data, config.trimming, device)
+        learned = replace(learned, prior=Engine(learned, device).fit_prior(kept, seed))
     kl = Engine(learned, device).mean_kl(data)
     history = trained.history
     record = FitRecord(
@@ -241,6 +242,15 @@ def fit(
         history.stopped_early,
     )
     return replace(learned, kl=kl), record
+
+
+def _trimmed(learned: Learned, data: Encoded, fraction: float, device: str) -> Encoded:
+    """Without weight for the least likely rows, as in training."""
+    if fraction == 0:
+        return data
+    log_prob, _ = Engine(learned, device).log_prob(data)
+    kept = log_prob >= np.quantile(log_prob, fraction)
+    return replace(data, weight=data.weight * kept)
 
 
 def _build(

@@ -99,8 +99,43 @@ class Dreg(Objective):
         return surrogate.detach() - surrogate - bound.detach()
 
 
+class Trimmed(Objective):
+    """Another objective on the likelier rows of a batch, the rest left out.
+
+    Shen & Sanghavi (2019), Learning with bad training data via iterative trimmed loss
+    minimization, sec. 3: in every step anew, so that no row is out for good.
+    """
+
+    def __init__(self, objective: Objective, fraction: float) -> None:
+        self.objective = objective
+        self.fraction = fraction
+
+    def __call__(self, terms: Terms, beta: Tensor, weight: Tensor) -> Tensor:
+        """Loss per member (E,), a mean over the rows that are kept."""
+        bound = (terms.log_lik.mean(1) - beta * terms.kl()).detach()  # (E, N)
+        kept = (bound >= self._least(bound)).to(weight.dtype)
+        return self.objective(terms, beta, weight * kept / kept.mean(1, keepdim=True))
+
+    def bound(self, terms: Terms) -> Tensor:
+        """Bound of each row (E, N), that of the least likely raised to the next one."""
+        bound = self.objective.bound(terms)
+        return bound.maximum(self._least(bound))
+
+    def _least(self, bound: Tensor) -> Tensor:
+        """Bound of the least likely row that is kept: (E, 1)."""
+        place = 1 + int(self.fraction * bound.shape[1])
+        return bound.kthvalue(place, dim=1, keepdim=True).values
+
+
 def build(config: TrainConfig) -> Objective:
     """Build the objective that a training configuration asks for."""
+    objective = _bound(config)
+    if config.trimming == 0:
+        return objective
+    return Trimmed(objective, config.trimming)
+
+
+def _bound(config: TrainConfig) -> Objective:
     if config.objective == "elbo":
         return Elbo(config.free_bits)
     return Dreg() if config.objective == "dreg" else Iwae()
