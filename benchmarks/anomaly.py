@@ -275,7 +275,7 @@ def main(arguments: list[str]) -> None:
     rows: list[Row] = []
     for row in run_all(options, loaded, list(methods)):
         rows.append(row)
-        label = f"{row.protocol:<12} {row.set:<12} seed {row.seed} {row.method:<9}"
+        label = f"{row.protocol:<12} {row.set:<12} seed {row.seed} {row.method:<12}"
         figures = f"AUROC {row.auroc:5.1f}  AUPRC {row.auprc:5.1f}"
         print(f"{label}  {figures}  fit {row.fit_seconds:.1f} s", flush=True)
         store(options.name, rows, about)

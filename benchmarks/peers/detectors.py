@@ -132,6 +132,14 @@ DETECTORS = {
         "VAEOutlierDetector, the library's defaults",
         "skvae",
     ),
+    "skvae, clean": Entry(
+        lambda seed, parameters: FromEstimator(
+            VAEOutlierDetector(**{"random_state": seed, **parameters, "trimming": 0.0})
+        ),
+        "VAEOutlierDetector(trimming=0.0), for training rows that are known to be "
+        "normal",
+        "skvae",
+    ),
     "knn": Entry(
         lambda seed, parameters: NearestNeighbour(5),
         "distance to the 5th neighbour, standardised columns",

@@ -22,9 +22,10 @@ from skvae._engine.semisupervised import ClassModel
 
 Array = NDArray[np.floating]
 
-# elements of the largest array of a chunk: 2**19 float64, 4 MB, are used again from the
-# heap; larger ones are mapped anew by the operating system each time (twice the time)
-CHUNK_ELEMENTS = 2**19
+# elements of the largest array of a chunk, 2 MB of float64; several are alive at once.
+# 2**19 takes 135 MB more in all and a fifth less time where four members impute; beyond
+# that the operating system maps arrays anew each time (twice the time)
+CHUNK_ELEMENTS = 2**18
 GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
