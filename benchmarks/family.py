@@ -27,7 +27,14 @@ from skvae import CVAERegressor, VAETransformer, metrics
 
 Array = NDArray[np.float64]
 
-SETS = ("banknote", "breast_wdbc", "wine_white")
+SETS = (
+    "banknote",
+    "breast_wdbc",
+    "california_housing",
+    "diamonds",
+    "letter",
+    "wine_white",
+)
 MOST_ROWS = 2000
 N_BINS = 20
 N_COPIES = 3  # of each curve in the table of factors, each with noise of its own
