@@ -96,7 +96,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     trimming : float, default=0.05
         Share of the rows, up to a half, that training leaves out: in each step the
         least likely of the batch, for the prior those of all rows. So outliers among
-        the rows of ``fit`` are not learned [4]_.
+        the rows of ``fit`` are not learned [4]_. Take 0 for rows that are known to be
+        normal: else what is rare among them is not learned either.
     n_estimators : int, default=4
         Members: networks trained side by side, whose densities are averaged.
     objective : {"elbo", "iwae"}, default="elbo"

@@ -546,6 +546,24 @@ def test_a_row_without_any_cell_has_the_likelihood_one():
     assert error[0] < 0.2
 
 
+def test_the_prior_is_fitted_without_the_rows_that_are_trimmed():
+    """The prior is that of a fit by hand to the others: same weights, same draws."""
+    x = table()
+    trimmed, _ = fit(x, model=model_config(prior="mixture"), trimming=0.2)
+    bare = replace(trimmed, prior=())
+    data = door.Encoded.of(x)
+    log_prob, _ = door.Engine(bare, "cpu").log_prob(data)
+    least = np.argsort(log_prob)[: N_ROWS // 5]
+    weight = np.ones(N_ROWS)
+    weight[least] = 0.0
+    engine = door.Engine(bare, "cpu")
+    by_hand = engine.fit_prior(replace(data, weight=weight), seed=0)
+    for field, expected in zip(trimmed.prior, by_hand, strict=True):
+        np.testing.assert_array_equal(field, expected)
+    whole = engine.fit_prior(data, seed=0)
+    assert any((a != b).any() for a, b in zip(whole, by_hand, strict=True))
+
+
 def test_the_lower_bound_is_the_mean_log_weight_of_posterior_draws():
     """With an analytic KL it is the same but for the draws, which all rows share.
 
