@@ -12,7 +12,6 @@ from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
-from skvae._table.reading import take_rows
 from skvae._table.schema import CONTINUOUS
 from skvae._transformer import VAETransformer
 
@@ -34,11 +33,10 @@ class RowDensity(VAETransformer):
         self, X: ArrayLike, sample_weight: ArrayLike | None, smoothing: float
     ) -> tuple[Array, Array]:
         """Make ``density_``; return the rows' scores and weights, where positive."""
-        table, encoded = self._encode(X, self.schema_)
-        weight, keep = read_weights(sample_weight, len(encoded), min_rows=2)
         self.density_ = self.learned_.smoothed(smoothing)
-        jacobian = codec.log_scale(self.schema_, take_rows(table, keep)).sum(axis=1)
-        return self._densities(encoded[keep]) - jacobian, weight
+        scores = self.log_prob(X)
+        weight, keep = read_weights(sample_weight, len(scores), min_rows=2)
+        return scores[keep], weight
 
     def log_prob(self, X: ArrayLike) -> Array:
         """Log density of the observed cells of each row, in original units: (N,)."""
