@@ -410,8 +410,7 @@ class Engine:
 
     def lower_bound(self, data: Encoded) -> Array:
         """Evidence lower bound on log p(x | c), encoded units: (N,)."""
-        kept = self._n_kept(self.model.decoder_width)
-        return self._map(self.inference.lower_bound, data, kept)
+        return self._map(self.inference.lower_bound, data, self._n_kept(1))
 
     def log_prob_cells(self, data: Encoded) -> Array:
         """Return the expected log p of each cell: (N, D), 0 where missing."""

@@ -32,6 +32,11 @@ OPENED = 3.0  # times the encoder's standard deviations, for rows with noise add
 Reader = Callable[[Tensor, Tensor], Tensor]
 
 
+def read_nothing(outputs: Tensor, cells: Tensor) -> Tensor:
+    """Where the weights are all that is wanted."""
+    return outputs[..., :0]
+
+
 @dataclass(frozen=True)
 class Importance:
     """Posterior draws of some rows: what they weigh and what was read from them."""
@@ -114,11 +119,13 @@ class Inference:
         ]
         return (torch.cat(parts, dim=1) - log_prior).mean(1)
 
-    def importance(self, batch: Batch, read: Reader) -> Importance:
+    def importance(
+        self, batch: Batch, read: Reader, posterior_only: bool = False
+    ) -> Importance:
         """Draw from a proposal, and weigh the draws. Burda et al. (2016), sec. 3.
 
         Few draws at a time go through the decoder, whose outputs are wide, and only
-        what ``read`` takes of them is kept.
+        what ``read`` takes of them is kept. ``posterior_only`` draws from q(z | x, c).
         """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
@@ -129,7 +136,9 @@ class Inference:
             cells = self.model.log_prob_cells(outputs, batch)
             return outputs, cells, cells.sum(-1) + prior.log_prob(z)
 
-        proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
+        proposal: Proposal = posterior
+        if not posterior_only:
+            proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
         z = proposal.at(self.draws)
         row = self.model.decoder_width * self.n_members * z.shape[2]
         log_joint, values = [], []
@@ -193,7 +202,7 @@ class Inference:
         The error is that of independent draws (delta method); the fixed set of draws
         is more even than that, so it errs on the large side.
         """
-        nothing = self.importance(batch, lambda outputs, _: outputs[..., :0])
+        nothing = self.importance(batch, read_nothing)
         log_weights = nothing.log_weights  # (E, S, N)
         n_draws = log_weights.shape[1]
         log_prob = log_mean_exp(log_weights.flatten(0, 1), 0)
@@ -205,14 +214,8 @@ class Inference:
 
     def lower_bound(self, batch: Batch) -> Tensor:
         """Evidence lower bound, from draws of q alone, mean over members: (N,)."""
-        features = self.model.features(self.w, batch)
-        posterior = self.model.posterior(self.w, batch, features)
-        prior = self.prior(batch, features)
-        z = posterior.at(self.draws)
-        outputs = self.model.decode(self.w, z, features)
-        log_lik = self.model.log_prob_cells(outputs, batch).sum(-1)
-        kl = posterior.log_prob(z) - prior.log_prob(z)
-        return (log_lik - kl).mean((0, 1))
+        nothing = self.importance(batch, read_nothing, posterior_only=True)
+        return nothing.log_weights.mean((0, 1))
 
     def log_prob_cells(self, batch: Batch) -> Tensor:
         """E[log p(x_d | z, c)] under p(z | x, c): (N, D), 0 where missing."""
