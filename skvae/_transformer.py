@@ -63,8 +63,9 @@ class VAETransformer(GeneratedTable):
     prior : {"normal", "mixture", "vamp", "flow"}, default="normal"
         p(z). ``"normal"``: N(0, I). ``"mixture"``: a mixture of Gaussians fitted to the
         posteriors of the training rows after training [5]_, so that ``sample`` draws z
-        where rows are. ``"vamp"``: the mixture of the posteriors of 64 learned
-        pseudo-inputs [6]_. ``"flow"``: N(0, I) through a learned flow [7]_.
+        where rows are. ``"vamp"``: the mixture of N(0, I) and the posteriors of 64
+        learned pseudo-inputs [6]_, each made wider or narrower. ``"flow"``: N(0, I)
+        through a learned flow [7]_.
     posterior : {"gaussian", "flow"}, default="gaussian"
         q(z | x): independent normals, or the image of such under a flow that the
         encoder steers [8]_.
@@ -104,7 +105,7 @@ class VAETransformer(GeneratedTable):
         32,000 over their number, and 1 for ``"elbo"``.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
-    kl_warmup : float, default=0.05
+    kl_warmup : float, default=0.2
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
@@ -242,7 +243,7 @@ class VAETransformer(GeneratedTable):
         objective: str = "auto",
         n_draws: int | str = "auto",
         beta: float = 1.0,
-        kl_warmup: float = 0.05,
+        kl_warmup: float = 0.2,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,

@@ -18,7 +18,12 @@ from skvae._engine.flows import Flow, Transformed
 from skvae._engine.hierarchy import LayeredLatent
 from skvae._engine.networks import Layout, Noise
 from skvae._engine.objectives import Dreg, Elbo, Iwae, Terms, log_mean_exp
-from skvae._engine.priors import FlowPrior, VampPrior, gaussian_from
+from skvae._engine.priors import (
+    N_PSEUDO_INPUTS,
+    FlowPrior,
+    VampPrior,
+    gaussian_from,
+)
 
 E, S, N, L = 2, 5, 3, 4
 
@@ -239,21 +244,37 @@ def test_classes_of_codes_are_found():
 # -- priors ----------------------------------------------------------------------
 
 
-def test_the_vampprior_is_the_mixture_of_posteriors_of_its_inputs():
+def test_the_vampprior_is_the_mixture_of_posteriors_of_its_inputs_and_n01():
     layout = Layout()
-    prior = VampPrior(layout, torch.ones(6), lambda w, inputs: gaussian_from(inputs))
-    w = weights(layout)
-    z = normal(E, S, N, 3, seed=3)
-    parts = gaussian_from(w[prior.inputs])  # (E, K, 3)
-    each = torch.stack(
-        [
-            Gaussian(parts.mean[:, k : k + 1], parts.log_var[:, k : k + 1]).log_prob(z)
-            for k in range(parts.mean.shape[1])
-        ]
+    prior = VampPrior(
+        layout, L, torch.ones(2 * L), lambda w, inputs: gaussian_from(inputs)
     )
-    share = w[prior.weight].log_softmax(-1).T[:, :, None, None]
-    expected = (share + each).logsumexp(0)
+    w = weights(layout)
+    z = normal(E, S, N, L, seed=3)
+    posteriors = gaussian_from(w[prior.inputs])  # (E, K, L)
+    zeros = torch.zeros(E, 1, L).double()
+    log_var = posteriors.log_var + w[prior.width]
+    parts = [
+        Gaussian(posteriors.mean[:, k : k + 1], log_var[:, k : k + 1])
+        for k in range(N_PSEUDO_INPUTS)
+    ] + [Gaussian(zeros, zeros)]
+    odds = torch.cat([w[prior.weight].exp(), zeros[:, 0, :1] + math.exp(6.0)], dim=1)
+    share = (odds / odds.sum(1, keepdim=True)).log().T[:, :, None, None]
+    expected = (share + torch.stack([p.log_prob(z) for p in parts])).logsumexp(0)
     torch.testing.assert_close(prior(w, [], None).log_prob(z), expected)
+
+
+def test_the_vampprior_begins_as_n01_for_the_most_part():
+    layout = Layout()
+    prior = VampPrior(
+        layout, L, torch.ones(2 * L), lambda w, inputs: gaussian_from(inputs)
+    )
+    w = layout.views(layout.initial(E, generator()).double())
+    share = prior(w, [], None).log_weight.exp()
+    torch.testing.assert_close(
+        share[:, -1], torch.full((E,), 0.863).double(), rtol=0, atol=1e-3
+    )
+    torch.testing.assert_close(share.sum(1), torch.ones(E).double())
 
 
 def test_a_flow_prior_begins_near_the_standard_normal():

@@ -195,7 +195,8 @@ class LatentModel:
         elif config.prior == "vamp":
             scale = torch.ones(self.inputs.width)
             scale[self.inputs.indicators] = 0.0
-            prior = VampPrior(layout, scale, self._posterior_of_inputs)
+            posterior = self._posterior_of_inputs
+            prior = VampPrior(layout, n_components, scale, posterior)
         elif config.prior == "flow":
             prior = FlowPrior(layout, n_components, activation)
         flow = None
