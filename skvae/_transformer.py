@@ -105,7 +105,7 @@ class VAETransformer(GeneratedTable):
         32,000 over their number, and 1 for ``"elbo"``.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights.
-    kl_warmup : float, default=0.2
+    kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
@@ -243,7 +243,7 @@ class VAETransformer(GeneratedTable):
         objective: str = "auto",
         n_draws: int | str = "auto",
         beta: float = 1.0,
-        kl_warmup: float = 0.2,
+        kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
         max_iter: int = 160,
