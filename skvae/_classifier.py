@@ -100,8 +100,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         Columns whose numbers are categories: names, positions or a mask. Text and
         pandas categories are categories in any case.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
-        Whether a category that ``fit`` has not seen is missing, with or without a
-        warning, or an error.
+        Whether a category that ``fit`` has not seen (in a column of 0 and 1: another
+        number) is missing, with or without a warning, or an error.
     n_samples : int, default=32
         Fixed draws of z per row and class for probabilities and ``score_samples``;
         powers of two are the most even.
@@ -135,7 +135,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     likelihoods_ : dict
         The likelihood of each column.
     history_ : FitRecord
-        The same by member, with the KL of each dimension; in standardised units.
+        The same by member, with the KL of each dimension; in standardised units. Of
+        the last ``fit`` or ``partial_fit`` alone.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -430,7 +431,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             raise ValueError(
                 f"{name} requires y to be passed, but the target y is None."
             )
-        targets = column_or_1d(y, warn=True)
+        targets = column_or_1d(labels.as_array(y), warn=True)
         known = targets[labels.labelled(targets)]
         if not len(known):
             raise ValueError(
@@ -438,6 +439,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
                 "None or NaN. For rows without any label there is VAETransformer."
             )
         labels.check_one_type(known)
+        labels.warn_of_text(np.unique(known))
         # objects that hold integers are classes, too
         plain = np.asarray(known.tolist())
         if plain.dtype.kind == "f":

@@ -13,22 +13,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
-
-def tail_probabilities(cdf: Array) -> Array:
-    """Probability beyond y, on its nearer side, in ascending order: (N, O).
-
-    ``cdf`` (N, O) holds F(y) of each row and output.
-    """
-    return np.sort(np.minimum(cdf, 1.0 - cdf), axis=0)
+# ends of intervals have their tail probability to 1e-10 of it: so much farther out, a
+# target that ties with a score of calibration is inside
+OUTWARD = 1e-8
 
 
-def calibrated_tails(tails: Array, coverage: float) -> Array:
+def calibrated_tails(scores: Array, coverage: float) -> Array:
     """Probability to leave out on either side, so that ``coverage`` holds: (O,).
 
-    The score of rank k = floor((1 - coverage) (N + 1)): a new score is below it with
-    probability k / (N + 1) at most.
+    ``scores`` (N, O) are tail probabilities in ascending order. Of them that of rank
+    k = floor((1 - coverage) (N + 1)), next to nothing outward: a new score is below it
+    with probability k / (N + 1) at most.
     """
-    n_rows = len(tails)
+    n_rows = len(scores)
     # (1 - 0.9) * 10 is 0.99...98 in floats
     rank = math.floor((1.0 - coverage) * (n_rows + 1) + 1e-9)
     if rank < 1:
@@ -37,4 +34,4 @@ def calibrated_tails(tails: Array, coverage: float) -> Array:
             f"coverage={coverage} needs at least {needed} rows in conformalize; there "
             f"were {n_rows}. Calibrate with more rows, or ask for less coverage."
         )
-    return tails[rank - 1]
+    return scores[min(rank, n_rows) - 1] * (1.0 - OUTWARD)

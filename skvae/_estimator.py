@@ -52,6 +52,8 @@ class LatentVariableEstimator(
 ):
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
+    _has_free_bits = True  # whether a user who reads of the parameter can set it
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -66,6 +68,8 @@ class LatentVariableEstimator(
         self, X: object, *, reset: bool, min_rows: int = 1, name: str = "X"
     ) -> RawTable:
         """Check ``X`` against the columns of ``fit`` (or learn them), NaN allowed."""
+        if name != "X":
+            self._check_width(X, name)
         if reading.is_frame(X):
             table = reading.read_frame(X, name)
             validate_data(self, X, reset=reset, skip_check_array=True)
@@ -93,6 +97,15 @@ class LatentVariableEstimator(
             table = reading.read_array(values, str(values.dtype))
         reading.check_finite(table, name)
         return table
+
+    def _check_width(self, X: object, name: str) -> None:
+        """Refuse another width by ``name``; scikit-learn's message would say "X"."""
+        width = np.shape(X)[1:]  # type: ignore[arg-type]
+        if width not in ((), (self.n_features_in_,)):
+            raise ValueError(
+                f"{name} has {width[0]} features; expected {self.n_features_in_}, as "
+                "in X."
+            )
 
     def _encode(
         self, X: object, schema: Schema, name: str = "X"
@@ -132,8 +145,13 @@ class LatentVariableEstimator(
         if name == "bernoulli":
             return HeadConfig(name, columns)
         if name == "categorical":
-            codes = tuple(schema.columns[i].n_codes for i in columns)
-            return HeadConfig(name, columns, n_codes=codes)
+            coded = [schema.columns[i] for i in columns]
+            return HeadConfig(
+                name,
+                columns,
+                n_codes=tuple(column.n_codes for column in coded),
+                last_share=tuple(max(column.pooled, default=1.0) for column in coded),
+            )
         return HeadConfig(
             name,
             columns,
@@ -307,10 +325,15 @@ class LatentVariableEstimator(
         return len(self.kl_per_dimension_) > 0 and self.active_units_ == 0
 
     def _advice_on_collapse(self, config: TrainConfig) -> str:
-        return (
-            f"Raise kl_warmup (now {config.kl_warmup}) or free_bits (now "
-            f"{config.free_bits}), or lower beta (now {config.beta})."
-        )
+        ways = [f"raise kl_warmup (now {config.kl_warmup})"]
+        if config.kl_schedule == "constant":
+            ways = ["let the KL rise with kl_schedule='linear' (now 'constant')"]
+        objective = getattr(self, "objective", None)
+        offered = hasattr(self, "free_bits") and self._has_free_bits
+        if offered and objective in ("auto", "elbo"):
+            ways.append(f"raise free_bits (now {config.free_bits})")
+        advice = ", or ".join([*ways, f"lower beta (now {config.beta})"])
+        return f"{advice[0].upper()}{advice[1:]}."
 
     # -- asking ------------------------------------------------------------------
 

@@ -74,6 +74,10 @@ class Mixture(NamedTuple):
         """Select mixtures by index or mask."""
         return Mixture(*(part[rows] for part in self))
 
+    def mirrored(self) -> "Mixture":
+        """Mixtures of -y: upper tails become lower ones, which floats resolve."""
+        return Mixture(self.weights, -self.means, self.scales)
+
 
 class Panels(NamedTuple):
     """Panels that tile the support of each mixture; (P,) and (P, 4).
@@ -101,7 +105,14 @@ def _standardised(y: Array, mixture: Mixture) -> tuple[Array, Array]:
 def mixture_cdf(y: Array, mixture: Mixture) -> Array:
     """Probability of a value <= ``y``, (R,)."""
     z = (y[:, None] - mixture.means) / mixture.scales
-    return _average(mixture.weights, ndtr(z))
+    # weights add up to 1 but for rounding
+    return np.minimum(_average(mixture.weights, ndtr(z)), 1.0)
+
+
+def tail_probability(y: Array, mixture: Mixture) -> Array:
+    """Probability beyond ``y`` on its nearer side, min(F, 1 - F), (R,)."""
+    above = mixture_cdf(-y, mixture.mirrored())
+    return np.minimum(mixture_cdf(y, mixture), above)
 
 
 def mixture_cdf_pdf(y: Array, mixture: Mixture) -> tuple[Array, Array]:

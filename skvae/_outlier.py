@@ -28,6 +28,7 @@ class RowDensity(VAETransformer):
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
     _novelties = True
+    _has_free_bits = False  # as a parameter of the detector
 
     def refine(
         self, X: ArrayLike, sample_weight: ArrayLike | None, smoothing: float
@@ -142,8 +143,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     categorical_features : "from_dtype", or array-like, default="from_dtype"
         Columns whose numbers are categories: names, positions or a mask.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
-        Whether a category that ``fit`` has not seen is missing, with or without a
-        warning, or an error.
+        Whether a category that ``fit`` has not seen (in a column of 0 and 1: another
+        number) is missing, with or without a warning, or an error.
     n_samples : int, default=64
         Fixed draws of z for the likelihoods.
     device : str, default="auto"

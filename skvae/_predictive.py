@@ -205,6 +205,28 @@ class PredictiveDistribution:
         """
         return self._map_marginal_values(y, _mixture.mixture_cdf)
 
+    def tail_probability(self, y: ArrayLike) -> Array:
+        """Probability beyond y on its nearer side, of each output on its own.
+
+        Parameters
+        ----------
+        y : array-like of shape (..., n) or (..., n, n_outputs)
+            One value per row, in the units of y; leading axes make a grid.
+
+        Returns
+        -------
+        tail : ndarray of the shape of y
+            ``min(cdf(y), 1 - cdf(y))``, in [0, 0.5], with as many digits in the upper
+            tail as in the lower one. Higher is more typical; `central_interval` with
+            this tail has an end at y.
+
+        Raises
+        ------
+        ValueError
+            If y has another shape, or NaN.
+        """
+        return self._map_marginal_values(y, _mixture.tail_probability)
+
     def log_prob(self, y: ArrayLike) -> Array:
         """Log density of y, jointly over outputs.
 
@@ -320,7 +342,8 @@ class PredictiveDistribution:
 
         def solve(mixture: Mixture) -> list[Array]:
             levels = np.tile(inside, len(mixture.means) // self.n_outputs)
-            return [_mixture.mixture_quantile(q, mixture) for q in (levels, 1 - levels)]
+            upper = -_mixture.mixture_quantile(levels, mixture.mirrored())
+            return [_mixture.mixture_quantile(levels, mixture), upper]
 
         ends = self._map_marginals(solve)  # (N, 2, O)
         ends[:, :, tail == 0] = np.array([[-np.inf], [np.inf]])
@@ -378,7 +401,8 @@ class PredictiveDistribution:
         ValueError
             If n_samples is not a positive integer.
         """
-        if not isinstance(n_samples, int | np.integer) or n_samples < 1:
+        is_integer = isinstance(n_samples, int | np.integer)
+        if not is_integer or isinstance(n_samples, bool) or n_samples < 1:
             raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
         random = _random_source(random_state)
         n_uniforms = 1 + 2 * self.n_outputs

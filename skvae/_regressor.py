@@ -142,7 +142,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Bound on the held-out rows after each epoch, likewise; higher is better. Empty
         without ``early_stopping``.
     history_ : FitRecord
-        The same by member, with the KL of each dimension; in standardised units.
+        The same by member, with the KL of each dimension; in standardised units. Of
+        the last ``fit`` or ``partial_fit`` alone.
     n_outputs_ : int
         Outputs.
     conformal_tails_ : ndarray of shape (n_calibration_rows, n_outputs) or None
@@ -417,10 +418,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             If ``coverage`` is not inside (0, 1), or needs more rows than
             ``conformalize`` had.
         """
+        check_number("coverage", coverage, low=0, high=1, low_open=True, high_open=True)
         distribution = self.predict_distribution(X)
         if self.conformal_tails_ is None:
             return distribution.interval(coverage)
-        check_number("coverage", coverage, low=0, high=1, low_open=True, high_open=True)
         tails = _conformal.calibrated_tails(self.conformal_tails_, coverage)
         return distribution.central_interval(tails)
 
@@ -459,10 +460,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         targets = self._read_targets(y, "y", reset=False).values
         distribution = self.predict_distribution(X)
         check_consistent_length(X, targets)
-        cdf = distribution.cdf(self._outputs(targets))
-        self.conformal_tails_ = _conformal.tail_probabilities(
-            np.reshape(cdf, targets.shape)
-        )
+        tails = distribution.tail_probability(self._outputs(targets))
+        self.conformal_tails_ = np.sort(np.reshape(tails, targets.shape), axis=0)
         return self
 
     def sample(
@@ -611,9 +610,17 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 f"{name} must have {self.n_outputs_} output(s) as in fit; "
                 f"got {values.shape[1]}."
             )
-        names: tuple[Hashable, ...] = tuple(f"y{i}" for i in range(values.shape[1]))
+        plain: tuple[Hashable, ...] = tuple(f"y{i}" for i in range(values.shape[1]))
+        names = plain
         if single or reading.is_frame(y):
             names = (name,) if single else tuple(y.columns)
+        if not reset and not single and names != plain:
+            fitted = tuple(column.name for column in self.target_schema_.columns)
+            if fitted not in (plain, names):
+                raise ValueError(
+                    f"{name} has columns {list(names)}; expected {list(fitted)}, in "
+                    "this order, as in fit."
+                )
         return RawTable(values, names, ("float64",) * len(names), None)
 
     def _learn_schemas(self, table: RawTable, targets: RawTable, weight: Array) -> None:

@@ -139,8 +139,8 @@ class VAETransformer(GeneratedTable):
         Columns whose numbers are categories: names, positions or a mask. Text and
         pandas categories are categories in any case.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
-        Whether a category that ``fit`` has not seen is missing, with or without a
-        warning, or an error.
+        Whether a category that ``fit`` has not seen (in a column of 0 and 1: another
+        number) is missing, with or without a warning, or an error.
     n_samples : int, default=128
         Fixed draws of z for likelihoods and imputations; powers of two are the most
         even.
@@ -173,7 +173,8 @@ class VAETransformer(GeneratedTable):
     likelihoods_ : dict
         The likelihood of each column.
     history_ : FitRecord
-        The same by member, with the KL of each dimension; in standardised units.
+        The same by member, with the KL of each dimension; in standardised units. Of
+        the last ``fit`` or ``partial_fit`` alone.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -422,8 +423,8 @@ class VAETransformer(GeneratedTable):
         large, the prior has holes: ``sample`` decodes latents that no row has, and
         new rows look unlike old ones. Then fit with ``prior="mixture"`` or ``"vamp"``,
         or with more ``beta``. It is estimated from one draw of each of at most 1024
-        rows, and is high where posteriors are narrow: never below their mean KL less
-        the log of the number of rows.
+        rows, and is high where posteriors are narrow: it is the mean KL of those draws
+        less the log of the number of rows at the least. Of few rows it may be negative.
 
         Parameters
         ----------
@@ -508,6 +509,9 @@ class VAETransformer(GeneratedTable):
         random_state: RandomState = None,
     ) -> Rows | list[Rows]:
         """Fill the missing cells of ``X`` given the observed ones.
+
+        Observed cells stay as they are, those of categories that ``fit`` has not seen,
+        too. A column that had holes gets the dtype of ``fit`` if that holds its cells.
 
         Parameters
         ----------
@@ -671,6 +675,11 @@ class VAETransformer(GeneratedTable):
             n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1
+        if self.latent == "vq" and self.free_bits != 0:
+            raise ValueError(
+                "free_bits means nothing with latent='vq', whose KL is the same for "
+                f"all rows: set free_bits=0; got {self.free_bits!r}."
+            )
         if objective == "auto":
             single = self.latent == "vq" or n_draws == 1 or self.free_bits != 0
             objective = "elbo" if single else "iwae"

@@ -20,6 +20,19 @@ Array = NDArray[np.floating]
 WAYS = ("loss", "kl")
 
 
+def _model_of(estimator: Any, method: str, display: str) -> Any:
+    """Return the fitted model itself: an imputer or a detector has one inside."""
+    if hasattr(estimator, "vae_"):
+        estimator = estimator.vae_
+    if not hasattr(type(estimator), method):
+        raise TypeError(
+            f"{display} draws estimators of skvae that have {method}; got "
+            f"{type(estimator).__name__}. Of a Pipeline take the step itself."
+        )
+    check_is_fitted(estimator, "learned_")
+    return estimator
+
+
 def _new_axes(**layout: Any) -> tuple[Any, Any]:
     """Make a figure; say what is missing where matplotlib is."""
     try:
@@ -95,7 +108,8 @@ class LatentTraversalDisplay:
         Parameters
         ----------
         estimator : VAETransformer
-            Fitted; every column must be numeric.
+            Fitted, or a fitted imputer or detector with one inside; every column must
+            be numeric.
         X : DataFrame or array-like of shape (n_samples, n_features)
             Rows whose latents show where to begin, their mean, and how far to go, from
             the 2nd to the 98th percentile of each dimension.
@@ -115,14 +129,18 @@ class LatentTraversalDisplay:
 
         Raises
         ------
+        TypeError
+            If the estimator has no latents that decode to rows.
         ValueError
-            If a column is not numeric, or a dimension is not there.
+            If a column is not numeric, a dimension is not there, or an image has
+            another number of cells than a row.
         """
-        check_is_fitted(estimator, "learned_")
+        estimator = _model_of(estimator, "inverse_transform", cls.__name__)
         check_number("n_steps", n_steps, integer=True, low=2)
         Z = estimator.transform(X)
         if dimensions is None:
             dimensions = np.argsort(-estimator.kl_per_dimension_, kind="stable")[:4]
+        dimensions = np.atleast_1d(dimensions)
         for dimension in dimensions:
             last = Z.shape[1] - 1
             check_number("dimensions", dimension, integer=True, low=0, high=last)
@@ -135,7 +153,14 @@ class LatentTraversalDisplay:
         names, cells = _numbers(decoded)
         if image_shape is None:
             _, known = _numbers(X)
-            cells = (cells - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0)
+            spread = np.nanstd(known, axis=0)
+            spread[spread == 0] = 1.0  # a constant is drawn in its own units
+            cells = (cells - np.nanmean(known, axis=0)) / spread
+        elif np.prod(image_shape) != cells.shape[1]:
+            raise ValueError(
+                f"image_shape={image_shape} has {np.prod(image_shape)} cells; expected "
+                f"{cells.shape[1]}, the columns of a row."
+            )
         rows = cells.reshape(*values.shape, -1)
         display = cls(values, rows, np.asarray(dimensions), names, image_shape)
         return display.plot(ax)
@@ -222,7 +247,7 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : VAETransformer or CVAERegressor
+        estimator : estimator of skvae
             Fitted.
         kind : {"loss", "kl"}, default="loss"
             ``"loss"``: the training objective and minus the bound on held-out rows,
@@ -232,8 +257,13 @@ class LossCurveDisplay:
         Returns
         -------
         display : LossCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If it is no estimator of skvae.
         """
-        check_is_fitted(estimator, "learned_")
+        estimator = _model_of(estimator, "partial_fit", cls.__name__)
         check_choice("kind", kind, WAYS)
         if kind == "kl":
             kl = estimator.history_.kl.mean(axis=1)

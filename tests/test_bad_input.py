@@ -21,7 +21,12 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skvae import CVAERegressor, VAEClassifier, VAETransformer
+from skvae import (
+    CVAERegressor,
+    VAEClassifier,
+    VAEOutlierDetector,
+    VAETransformer,
+)
 
 ESTIMATORS = [VAETransformer, CVAERegressor]
 ALL = [*ESTIMATORS, VAEClassifier]
@@ -260,6 +265,10 @@ def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
         ),
         ({"latent": "vq", "prior": "mixture"}, "latent='vq' has a prior of its own"),
         (
+            {"latent": "vq", "free_bits": 0.5},
+            "free_bits means nothing with latent='vq'",
+        ),
+        (
             {"prior": "vamp", "posterior": "flow"},
             "prior='vamp' is a mixture of Gaussian posteriors: it needs posterior=",
         ),
@@ -268,6 +277,27 @@ def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
 def test_variants_that_do_not_go_together_are_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         fit(VAETransformer, table()[0], settings=settings)
+
+
+@pytest.mark.parametrize(
+    "cell", [datetime.date(2020, 1, 1), [1, 2], {"a": 1}, {1, 2}], ids=str
+)
+def test_cells_of_an_array_that_are_neither_numbers_nor_text_are_refused(cell):
+    X = table()[0].astype(object)
+    X[3, 1] = cell
+    match = says("X", "'x1'", type(cell).__name__, "columns of their own")
+    with pytest.raises(ValueError, match=match):
+        fit(VAETransformer, X)
+
+
+@quick
+def test_a_large_beta_is_no_divergence_of_codes():
+    """Their KL is the same for all rows, and the loss has beta times it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        vae = fit(VAETransformer, table(150)[0], None, {"latent": "vq", "beta": 8.0})
+    assert not any("diverged" in str(w.message) for w in caught)
+    assert not vae.history_.diverged.any()
 
 
 def test_only_a_latent_of_codes_has_codes():
@@ -377,7 +407,7 @@ def test_a_column_without_any_value_is_refused(Estimator):
 def test_a_constant_column_has_no_density_and_is_refused(value):
     X, _ = frame()
     X["width"] = value
-    match = says("X", "constant", "width", "two distinct values")
+    match = says("X", "constant", "width", "differ by more than 1e-12")
     with pytest.raises(ValueError, match=match):
         fit(VAETransformer, X)
 
@@ -538,8 +568,16 @@ def test_a_binary_column_stays_binary(ask):
     X["solid"] = np.arange(len(X)) % 2
     vae = fit(VAETransformer, X)
     assert vae.likelihoods_["solid"] == "bernoulli"
+    holed = X.assign(solid=X["solid"].astype(float).where(X.index != 7))
+    expected = vae.score_samples(holed)
     X.loc[7, "solid"] = 2
-    with pytest.raises(ValueError, match=says("X", "solid", "binary", "0", "1", "2")):
+    with pytest.warns(
+        UserWarning, match=says("X", "solid", "not seen", "2", "missing")
+    ):
+        np.testing.assert_array_equal(vae.score_samples(X), expected)
+    assert vae.set_params(handle_unknown="ignore").impute(X).loc[7, "solid"] == 2
+    vae.set_params(handle_unknown="error")
+    with pytest.raises(ValueError, match=says("X", "solid", "not seen", "2")):
         ask(vae, X)
 
 
@@ -617,9 +655,11 @@ def test_a_regressor_needs_a_target():
 
 def test_a_constant_target_is_refused():
     X, y = table()
-    with pytest.raises(ValueError, match=says("y", "constant", "two distinct values")):
+    with pytest.raises(
+        ValueError, match=says("y", "constant", "differ by more than 1e-12")
+    ):
         fit(CVAERegressor, X, np.full(len(y), 0.1))
-    match = says("y", "constant", "y1", "two distinct values")
+    match = says("y", "constant", "y1", "differ by more than 1e-12")
     with pytest.raises(ValueError, match=match):
         fit(CVAERegressor, X, np.c_[y, np.full(len(y), 0.1)])
 
@@ -633,8 +673,39 @@ def test_a_constant_target_is_refused():
         (lambda y: y + 1j, "Complex data not supported"),
         (lambda y: np.arange(60).astype("datetime64[D]"), says("y", "datetime64")),
         (lambda y: np.empty((60, 0)), r"0 feature\(s\)"),
+        (
+            lambda y: pd.Series(np.arange(60).astype("datetime64[s]"), name="when"),
+            says("y", "datetime64"),
+        ),
+        (
+            lambda y: pd.DataFrame(
+                {"a": y, "d": np.arange(60).astype("datetime64[s]")}
+            ),
+            says("y", "'d'", "datetime64"),
+        ),
+        (lambda y: pd.Series(y.astype(str)), says("y must be numeric", "text")),
+        (
+            lambda y: pd.DataFrame({"a": y, "b": "low"}),
+            says("y must be numeric", "'b'", "'low'"),
+        ),
+        (
+            lambda y: pd.DataFrame(np.c_[y, -y], columns=["a", "a"]),
+            says("y", "more than one column", "'a'"),
+        ),
     ],
-    ids=["words", "3-D", "short", "complex", "times", "no output"],
+    ids=[
+        "words",
+        "3-D",
+        "short",
+        "complex",
+        "times",
+        "no output",
+        "series of times",
+        "frame with times",
+        "series of words",
+        "frame with words",
+        "names twice",
+    ],
 )
 def test_a_target_of_another_kind_or_shape_is_refused(change, match):
     X, y = table()
@@ -653,6 +724,22 @@ def test_the_number_of_outputs_stays_that_of_fit():
         two.score_samples(X, y)
 
 
+@quick
+def test_the_columns_of_y_stay_those_of_fit():
+    X, y = table()
+    both = pd.DataFrame({"u": y, "v": 5 * X[:, 1] - y})
+    model = fit(CVAERegressor, X, both)
+    expected = model.score_samples(X, both)
+    np.testing.assert_array_equal(model.score_samples(X, both.to_numpy()), expected)
+    match = r"y has columns \['v', 'u'\]; expected \['u', 'v'\], in this order"
+    for method in (model.score_samples, model.conformalize, model.partial_fit):
+        with pytest.raises(ValueError, match=match):
+            method(X, both[["v", "u"]])
+    # names are not held against a fit to an array
+    model = fit(CVAERegressor, X, both.to_numpy())
+    np.testing.assert_array_equal(model.score_samples(X, both), expected)
+
+
 # -- validation rows and weights -------------------------------------------------
 
 
@@ -669,7 +756,7 @@ def test_x_val_and_y_val_come_together():
     ("change", "words"),
     [
         (lambda X: np.where(X > 1, np.inf, X), ["X_val", "infinity", "finite"]),
-        (lambda X: X[:, :2], ["2 features", "3 features"]),
+        (lambda X: X[:, :2], ["X_val", "2 features", "expected 3", "as in X"]),
     ],
     ids=["infinite", "narrow"],
 )
@@ -836,10 +923,11 @@ def test_levels_and_coverage_lie_between_zero_and_one():
     X, y = table()
     model = fit(CVAERegressor, X, y)
     for level in (0.0, 1.0, 1.5, -0.5, np.nan):
-        match = "must .*strictly between 0 and 1, got "
-        with pytest.raises(ValueError, match=match + f".*{level:g}"):
+        match = f"must .*strictly between 0 and 1, got .*{level:g}"
+        with pytest.raises(ValueError, match=match):
             model.predict(X, quantiles=[0.5, level])
-        with pytest.raises(ValueError, match=f"coverage {match}{level}"):
+        match = rf"coverage must be a number in \(0, 1\); got {level}"
+        with pytest.raises(ValueError, match=match):
             model.predict_interval(X, coverage=level)
 
 
@@ -912,14 +1000,33 @@ def test_a_diverging_fit_keeps_finite_weights_and_says_so(Estimator, early_stopp
 def test_a_collapsed_latent_is_named_with_what_to_change():
     """At beta = 1000 nothing is worth a nat."""
     X, y = table(150)
-    settings = {"beta": 1e3, "kl_schedule": "constant", "max_iter": 20}
+    changes = {"beta": 1e3, "kl_warmup": 0.0, "max_iter": 20, "objective": "elbo"}
+    match = says("2", "collapsed", "Raise kl_warmup", "free_bits", "beta (now 1000.0")
     for Estimator in ESTIMATORS:
-        changes = settings | {"objective": "elbo"}
-        match = says("2", "collapsed", "kl_warmup", "free_bits", "beta (now 1000.0")
         with pytest.warns(ConvergenceWarning, match=match):
             model = fit(Estimator, X, y, changes)
         assert model.active_units_ == 0
         assert (model.kl_per_dimension_ < 0.01).all()
+
+
+def test_advice_on_a_collapsed_latent_names_what_would_have_an_effect():
+    X, y = table(150)
+    changes = {"beta": 1e3, "kl_warmup": 0.0, "max_iter": 20, "objective": "elbo"}
+
+    def advice(Estimator, **more):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(Estimator, X, y, changes | more)
+        return next(str(w.message) for w in caught if "collapsed" in str(w.message))
+
+    constant = advice(VAETransformer, kl_schedule="constant")
+    assert "kl_schedule='linear'" in constant
+    assert "kl_warmup" not in constant
+    assert "free_bits" in constant
+    # the detector has no such parameter, and the bound of IWAE no use for it
+    inside = fit(VAEOutlierDetector, X).vae_
+    for vae in (inside, VAETransformer(objective="iwae", n_draws=2)):
+        assert "free_bits" not in vae._advice_on_collapse(vae._train_config(100))
 
 
 def one_factor(n=200):

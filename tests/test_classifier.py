@@ -1,6 +1,7 @@
 """What the semi-supervised classifier promises: classes, densities, rows of a class."""
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from scipy.integrate import trapezoid
 from sklearn.base import clone
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 
 from skvae import VAEClassifier, VAETransformer
@@ -108,6 +110,27 @@ def test_probabilities_sum_to_one_and_go_with_predictions(fitted):
     assert (p >= 0).all()
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
     np.testing.assert_array_equal(fitted.predict(X), fitted.classes_[p.argmax(1)])
+
+
+def test_a_list_may_hold_words_and_unlabelled_rows():
+    """numpy alone would make the text "-1" of -1."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    words = ["a", -1, "b"] * 20
+    model = VAEClassifier(**SMALL).fit(X, words)
+    assert model.classes_.tolist() == ["a", "b"]
+    expected = VAEClassifier(**SMALL).fit(X, np.array(words, dtype=object))
+    np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+
+
+def test_the_text_minus_one_beside_words_is_warned_of():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.warns(UserWarning, match="text '-1' beside texts such as 'a'.*integer"):
+        model = VAEClassifier(**SMALL).fit(X, np.array(["a", "-1", "b"] * 20))
+    assert model.classes_.tolist() == ["-1", "a", "b"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        VAEClassifier(**SMALL).fit(X, np.array(["1", "-1"] * 30))
 
 
 @pytest.mark.parametrize("nothing", [None, np.nan, -1, pd.NA])

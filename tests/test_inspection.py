@@ -7,8 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
-from skvae import CVAERegressor, VAETransformer
+from skvae import (
+    CVAERegressor,
+    VAEClassifier,
+    VAEImputer,
+    VAEOutlierDetector,
+    VAETransformer,
+)
 from skvae.inspection import LatentTraversalDisplay, LossCurveDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -123,3 +130,42 @@ def test_without_matplotlib_the_message_says_what_to_do(iris, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"needs matplotlib; install .*skvae\[plot\]"):
         LossCurveDisplay.from_estimator(iris[0])
+
+
+def test_the_model_inside_an_imputer_or_a_detector_is_drawn(iris):
+    _, X = iris
+    for Estimator in (VAEImputer, VAEOutlierDetector):
+        holed = X.mask(X.gt(X.quantile(0.95)))
+        model = Estimator(**SMALL | {"n_components": 2}).fit(holed)
+        display = LossCurveDisplay.from_estimator(model)
+        np.testing.assert_array_equal(
+            display.curves["training"], model.vae_.loss_curve_
+        )
+        rows = LatentTraversalDisplay.from_estimator(model, X, dimensions=1).rows
+        assert rows.shape == (1, 9, 4)
+
+
+def test_what_has_no_training_or_no_decoder_is_refused(iris):
+    vae, X = iris
+    classifier = VAEClassifier(2, **SMALL).fit(X, np.arange(150) // 50)
+    with pytest.raises(TypeError, match="inverse_transform; got VAEClassifier"):
+        LatentTraversalDisplay.from_estimator(classifier, X)
+    with pytest.raises(TypeError, match=r"got Pipeline\. Of a Pipeline take the step"):
+        LossCurveDisplay.from_estimator(make_pipeline(vae))
+
+
+def test_a_constant_column_is_drawn_in_its_own_units(iris):
+    vae, X = iris
+    with np.errstate(all="raise"):
+        display = LatentTraversalDisplay.from_estimator(
+            vae, X.assign(**{X.columns[0]: 5.0})
+        )
+    assert np.isfinite(display.rows).all()
+
+
+def test_an_image_has_as_many_cells_as_a_row(iris):
+    vae, X = iris
+    with pytest.raises(
+        ValueError, match=r"image_shape=\(3, 2\) has 6 cells; expected 4"
+    ):
+        LatentTraversalDisplay.from_estimator(vae, X, image_shape=(3, 2))

@@ -795,3 +795,22 @@ def test_an_unfitted_estimator_is_refused(model):
     X, y = regression_data()
     with pytest.raises(NotFittedError, match="not fitted yet"):
         neg_crps_scorer(model, X, y)
+
+
+def test_the_coverage_scorer_takes_calibrated_intervals():
+    """A model calibrated on targets 3 higher: its own intervals hold none of them."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (400, 1))
+    y = X[:, 0] + 0.1 * rng.standard_normal(400)
+    model = CVAERegressor(max_iter=3, n_estimators=1, n_samples=8, random_state=0)
+    scaled = TransformedTargetRegressor(model, transformer=StandardScaler())
+    fitted = make_pipeline(StandardScaler(), scaled).fit(X[:100], y[:100])
+    inner = fitted[-1].regressor_
+    spread = fitted[-1].transformer_.scale_[0]
+    shifted = y + 3 * spread
+    scorer = make_coverage_scorer(0.8)
+    assert scorer(fitted, X[200:], shifted[200:]) == pytest.approx(-0.8, abs=0.02)
+    targets = fitted[-1].transformer_.transform(shifted[100:199, None])[:, 0]
+    inner.conformalize(fitted[:-1].transform(X[100:199]), targets)
+    # coverage given 99 rows of calibration has a standard deviation of 0.045
+    assert scorer(fitted, X[200:], shifted[200:]) > -0.15

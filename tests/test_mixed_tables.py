@@ -153,8 +153,11 @@ def test_rows_come_back_in_the_columns_and_dtypes_of_fit(fitted):
         "impute": model.impute(frame),
         "draws": model.impute(frame, n_imputations=2, random_state=0)[1],
     }
+    # a column of objects was one of booleans before it had holes
+    assert frame["flag"].dtype == object
+    expected = frame.dtypes.to_dict() | {"flag": np.dtype(bool)}
     for rows in answers.values():
-        assert rows.dtypes.to_dict() == frame.dtypes.to_dict()
+        assert rows.dtypes.to_dict() == expected
         assert not rows.isna().any(axis=None)
         for name in ("word", "text", "level", "group", "code", "object"):
             assert set(rows[name]) <= set(frame[name].dropna())
@@ -166,7 +169,82 @@ def test_observed_cells_are_returned_bit_for_bit(fitted):
         seen = frame.notna()
         for name in frame:
             left, right = filled[name][seen[name]], frame[name][seen[name]]
-            pd.testing.assert_series_equal(left, right)
+            pd.testing.assert_series_equal(left, right, check_dtype=name != "flag")
+
+
+def asked(**columns):
+    """A model of a frame of many kinds, and a question with the columns given."""
+    n = 60
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=n),
+            "count": rng.integers(0, 9, n),
+            "flag": rng.random(n) < 0.5,
+            "whole": np.where(rng.random(n) < 0.2, np.nan, rng.integers(0, 9, n)),
+            "word": rng.choice(["p", "q", "r"], n),
+        }
+    )
+    grades = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    frame["grade"] = pd.Series(rng.choice(["low", "mid", "high"], n)).astype(grades)
+    question = frame.head(3).assign(**{k: pd.Series(v) for k, v in columns.items()})
+    return VAETransformer(**QUICK).fit(frame), frame, question
+
+
+@quick
+def test_columns_with_holes_come_back_in_the_dtypes_of_fit():
+    model, frame, question = asked(
+        count=[1.0, np.nan, 3.0],
+        flag=pd.Series([None, True, None], dtype=object),
+        word=pd.Series([None, "q", None], dtype=object),
+        grade=pd.Series([None, "mid", None], dtype=object),
+    )
+    filled = model.impute(question)
+    assert filled.dtypes.to_dict() == frame.dtypes.to_dict()
+    assert not filled.isna().any(axis=None)
+    for name in question:
+        seen = question[name].notna()
+        assert filled[name][seen].tolist() == question[name][seen].tolist()
+
+
+@quick
+def test_fewer_levels_in_a_question_are_no_holes_in_the_answer():
+    """As ``astype("category")`` of few rows makes them."""
+    model, frame, _ = asked()
+    alone = pd.Series(pd.Categorical([None, None, "q"]))
+    question = frame.tail(3).assign(word=alone.array, grade=pd.Categorical([None] * 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filled = model.impute(question)
+    assert not filled.isna().any(axis=None)
+    assert filled["word"].iloc[2] == "q"
+    assert set(filled["word"]) <= {"p", "q", "r"}
+
+
+@quick
+def test_numbers_keep_their_values_whatever_integer_dtype_they_come_in():
+    """``whole`` was float64 in fit, for its holes; 2.5 of ``count`` is no integer."""
+    model, _, question = asked(
+        whole=pd.Series([1, None, 3], dtype="Int64"), count=[2.5, np.nan, 3.0]
+    )
+    filled = model.impute(question)
+    assert not filled.isna().any(axis=None)
+    assert filled["whole"].iloc[[0, 2]].tolist() == [1, 3]
+    assert filled["count"].iloc[[0, 2]].tolist() == [2.5, 3.0]
+    between = filled["whole"].iloc[1]
+    assert between != round(between)  # an expectation
+
+
+@quick
+def test_the_likeliest_of_many_categories_fills_a_hole():
+    """A third of the rows are "A", the others all different: over 256 categories."""
+    n = 900
+    words = np.where(np.arange(n) % 3 == 0, "A", [f"u{i}" for i in range(n)])
+    X = pd.DataFrame({"word": words, "x": np.random.default_rng(0).normal(size=n)})
+    with pytest.warns(UserWarning, match="categories"):
+        vae = VAETransformer(**QUICK).fit(X)
+    filled = vae.impute(X.head(20).assign(word=None))
+    assert filled["word"].tolist() == ["A"] * 20
 
 
 def test_scores_are_finite_and_those_of_columns_are_zero_where_missing(fitted):

@@ -538,7 +538,7 @@ def test_coverage_outside_the_open_interval_is_refused(method, coverage):
         getattr(build(), method)(coverage)
 
 
-@pytest.mark.parametrize("n_samples", [0, -1, 2.0, "3"])
+@pytest.mark.parametrize("n_samples", [0, -1, 2.0, "3", True])
 def test_a_number_of_samples_that_is_no_count_is_refused(n_samples):
     with pytest.raises(ValueError, match="n_samples must be an int >= 1, got"):
         build().sample(n_samples)

@@ -71,8 +71,10 @@ class HeadConfig:
 
     Per column: ``min_scale``, a floor of the standard deviation in standardised units;
     ``shift`` and ``scale`` of the encoding, where values in the column's own units
-    matter; ``n_codes`` of discrete columns. ``width`` is the standard deviation of
-    noise that the likelihood adds to numbers, standardised.
+    matter; ``n_codes`` of discrete columns, and ``last_share``, the share that the most
+    frequent of the values behind the last code has of it (all, if left out). ``width``
+    is the standard deviation of noise that the likelihood adds to numbers,
+    standardised.
     """
 
     name: str
@@ -82,6 +84,7 @@ class HeadConfig:
     shift: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     n_codes: tuple[int, ...] = ()
+    last_share: tuple[float, ...] = ()
     width: float = 0.0
 
     def __post_init__(self) -> None:

@@ -170,6 +170,12 @@ class GaussianMixture(Density):
         parts = (part(d) for d in range(z.shape[-1]))
         return gains(self.log_weight.unsqueeze(1), parts).view(z.shape)
 
+    def flipped(self) -> "GaussianMixture":
+        """Return the mixture of the dimensions in reverse order."""
+        return GaussianMixture(
+            self.log_weight, self.mean.flip(-1), self.log_var.flip(-1)
+        )
+
     def detached(self) -> "GaussianMixture":
         """Return the same density, with parameters that no gradient reaches."""
         fields = (self.log_weight, self.mean, self.log_var)

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from skvae._engine.distributions import Density, Gaussian
+from skvae._engine.distributions import Density, Gaussian, GaussianMixture
 from skvae._engine.latents import NumericLatent
 from skvae._engine.networks import MLP, Layout, Noise, Views
 from skvae._engine.priors import gaussian_from, standard_normal
@@ -56,7 +56,14 @@ class Layers(Density):
         return Layers(self.latent, w, self.top.detached(), evidence)
 
     def kl_each(self, other: Density, z: Tensor) -> Tensor:
-        """KL divergence from ``other``, closed in each layer given those above."""
+        """KL divergence from ``other``, closed in each layer given those above.
+
+        From a mixture by draws, dimension by dimension from the top down, too: in
+        another order single terms would be no divergences, and might be negative.
+        """
+        if isinstance(other, GaussianMixture):
+            from_mixture = other.flipped().log_prob_each(z.flip(-1)).flip(-1)
+            return (self.log_prob_each(z) - from_mixture).mean(1)
         if not isinstance(other, Layers):
             return super().kl_each(other, z)
         each = []

@@ -404,7 +404,11 @@ def fit_weights(
         torch.stack(bounds),
         torch.stack(kls),
         monitor.best_epoch,
-        diverged(losses[-1], monitor.start - DIVERGED * model.config.n_columns),
+        diverged(
+            losses[-1],
+            bounds[-1],
+            monitor.start - DIVERGED * model.config.n_columns,
+        ),
         stopped,
     )
     return Trained(monitor.best, monitor.best_bound, history, step.moments())
@@ -416,9 +420,12 @@ def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
     return index.gather(1, keys.argsort(dim=1)[:, :n_rows])
 
 
-def diverged(loss: Tensor, floor: Tensor) -> Tensor:
-    """Whether a member's loss ended not finite, or its bound below ``floor``: (E,)."""
-    return ~(-loss >= floor)
+def diverged(loss: Tensor, bound: Tensor, floor: Tensor) -> Tensor:
+    """Whether a member's loss ended not finite, or worse than ``floor``: (E,).
+
+    The bound must be worse, too: the loss alone has beta times the KL.
+    """
+    return ~loss.isfinite() | (~(-loss >= floor) & ~(bound >= floor))
 
 
 def _is_time_to_look(epoch: int, device: torch.device) -> bool:

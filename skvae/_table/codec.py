@@ -1,6 +1,7 @@
 """Encode a table by its schema, and decode arrays into the columns of ``fit``."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,8 @@ def encode(
             cells[:, i] = np.minimum(positions, column.n_codes - 1)
             continue
         _check_numbers(column, table, i, where)
+        if column.kind == BINARY:
+            cells[:, i] = _zeros_and_ones(cells[:, i], where, unknown)
         if column.kind == POSITIVE:
             cells[:, i] = np.log(cells[:, i])
     cells = (cells - schema.shift) / schema.scale
@@ -65,7 +68,6 @@ def _check_numbers(column: Column, table: RawTable, i: int, where: str) -> None:
     cells = table.values[:, i]
     cells = cells[~np.isnan(cells)]
     strange, expected = {
-        BINARY: (~np.isin(cells, (0.0, 1.0)), "binary in fit; expected 0, 1"),
         POSITIVE: (cells <= 0.0, "log-normal in fit; expected positive numbers"),
         COUNT: (
             (cells < 0.0) | (cells != np.round(cells)),
@@ -77,6 +79,14 @@ def _check_numbers(column: Column, table: RawTable, i: int, where: str) -> None:
             f"{where} was {expected} or NaN, got {cells[strange][0]:g}. Refit on rows "
             "that hold such values."
         )
+
+
+def _zeros_and_ones(cells: Array, where: str, unknown: str) -> Array:
+    """Cells of a column that was binary in ``fit``; others are missing."""
+    strange = ~np.isin(cells, (0.0, 1.0)) & ~np.isnan(cells)
+    if strange.any():
+        _meet_unknown(np.unique(cells[strange]).tolist(), where, unknown)
+    return np.where(strange, np.nan, cells)
 
 
 def _positions(
@@ -230,10 +240,36 @@ def fill(table: RawTable, completed: Rows) -> Rows:
 def _filled(
     column: pd.Series, missing: NDArray[np.bool_], completed: pd.Series
 ) -> pd.Series:
-    """Fill a column, in its own dtype unless nothing in it was observed."""
-    if missing.all() and not pd.api.types.is_numeric_dtype(completed.dtype):
-        return completed.set_axis(column.index)
-    return column.mask(missing, completed.astype(column.dtype).array)
+    """Fill a column: in the dtype of ``fit`` where that holds its cells, or its own."""
+    completed = completed.set_axis(column.index)
+    seen = column[~missing]
+    if _holds(completed.dtype, seen):
+        cells = completed.astype(object)
+        cells[~missing] = seen.astype(object)
+        return cells.astype(completed.dtype)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        labels = pd.Index(completed[missing].unique())
+        new = labels.difference(column.cat.categories, sort=False)
+        column = column.cat.add_categories(new)
+        return column.mask(missing, completed.astype(column.dtype))
+    if pd.api.types.is_numeric_dtype(completed.dtype):
+        numbers = completed.to_numpy(dtype=np.float64)
+        return column.mask(missing, _as_dtype(numbers, str(column.dtype)))
+    return column.mask(missing, completed.astype(column.dtype))
+
+
+def _holds(dtype: Any, seen: pd.Series) -> bool:
+    """Whether cells keep their values when they become ``dtype``."""
+    if len(seen) == 0 or seen.dtype == dtype:
+        return True
+    if isinstance(dtype, pd.CategoricalDtype):
+        return bool(seen.isin(dtype.categories).all())
+    if isinstance(seen.dtype, pd.CategoricalDtype):
+        return False
+    try:
+        return bool((seen.astype(dtype).astype(object) == seen.astype(object)).all())
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def seen_array(table: RawTable) -> NDArray[np.generic]:

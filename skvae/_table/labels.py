@@ -1,5 +1,6 @@
 """Class labels in, codes out: the integer -1, None and NaN are no label."""
 
+import warnings
 from collections.abc import Hashable
 
 import numpy as np
@@ -7,6 +8,32 @@ import pandas as pd
 from numpy.typing import NDArray
 
 UNLABELLED = -1
+
+
+def as_array(y: object) -> object:
+    """Keep what a list holds: numpy would turn -1 beside texts into a text."""
+    if not isinstance(y, list | tuple):
+        return y
+    texts = [isinstance(label, str) for label in y]
+    if all(texts) or not any(texts):
+        return y
+    labels = np.empty(len(y), dtype=object)
+    labels[:] = y
+    return labels
+
+
+def warn_of_text(classes: NDArray[np.generic]) -> None:
+    """Warn of a class "-1" beside words, which was to be no label."""
+    texts = [label for label in classes.tolist() if isinstance(label, str)]
+    words = [text for text in texts if not text.lstrip("+-").isdigit()]
+    if "-1" in texts and words:
+        warnings.warn(
+            f"y holds the text '-1' beside texts such as {words[0]!r}: it is taken for "
+            "a class. A row without a label has the integer -1, None or NaN; an array "
+            "that holds it beside texts has dtype object.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def labelled(labels: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,8 @@ def holds_text(X: object) -> bool:
         )
     if cells.dtype.kind not in "OUS" or cells.ndim != 2:
         return False
-    return any(isinstance(cell, str) or cell is pd.NA for cell in cells.ravel())
+    # bytes and dates are for the columns' own refusals; None is a missing value
+    return any(not isinstance(cell, Number | None) for cell in cells.ravel())
 
 
 def refuse_text(X: object, name: str) -> None:
@@ -113,8 +115,20 @@ def refuse_text(X: object, name: str) -> None:
     Raises
     ------
     ValueError
-        Naming the first cell that is no number.
+        Naming the first cell, or the column of a frame, that is no number.
     """
+    if isinstance(X, pd.Series):
+        X = X.to_frame(name)
+    if is_frame(X):
+        table = read_frame(X, name)
+        if table.labels:
+            column = table.names[min(table.labels)]
+            label = next(iter(table.labels[min(table.labels)]), None)
+            raise ValueError(
+                f"{name} must be numeric; column {column!r} holds text or categories "
+                f"such as {label!r}. Encode it first, or leave it out."
+            )
+        return
     if not isinstance(X, np.ndarray | list | tuple):
         return
     try:
@@ -193,11 +207,22 @@ def _table(
     return RawTable(
         np.stack(values, axis=1) if values else np.empty((n_rows, 0)),
         names,
-        tuple(str(series.dtype) for series in columns),
+        tuple(_dtype_of(series) for series in columns),
         frame,
         labels,
         levels,
     )
+
+
+def _dtype_of(series: pd.Series) -> str:
+    """Name the dtype that complete cells have: objects may be booleans with holes."""
+    if pd.api.types.is_object_dtype(series.dtype):
+        inferred = series.dropna().infer_objects().dtype
+        if pd.api.types.is_bool_dtype(inferred) or pd.api.types.is_numeric_dtype(
+            inferred
+        ):
+            return str(inferred)
+    return str(series.dtype)
 
 
 def _refuse_strange(series: pd.Series, column: Hashable, name: str) -> None:

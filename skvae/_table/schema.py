@@ -166,8 +166,9 @@ def learn_schema(
     constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
     if density and constant and not novelties:
         raise ValueError(
-            f"{name} has constant column {constant}; expected at least two distinct "
-            "values, since the density of a constant is infinite. Leave it out."
+            f"{name} has constant column {constant}; expected values that differ by "
+            "more than 1e-12 of their size, since the density of a constant is "
+            "infinite. Leave it out; where they do differ, subtract an offset."
         )
     # a constant condition encodes as 0
     usable = [c if c.scale > 0.0 else _with_unit_scale(c) for c in columns]

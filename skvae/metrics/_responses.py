@@ -77,6 +77,18 @@ def predict_distribution(estimator: Any, X: ArrayLike) -> PredictiveDistribution
     )
 
 
+def predict_interval(estimator: Any, X: ArrayLike, coverage: float) -> Array:
+    """Central interval of each row, in the units of y: (N, 2) or (N, 2, O).
+
+    The estimator's own ``predict_interval`` where it has one, which may be calibrated.
+    """
+    inside = walk_in(estimator, X)
+    if not _accepts(inside.estimator, "predict_interval", "coverage"):
+        return predict_distribution(estimator, X).interval(coverage)
+    interval = inside.estimator.predict_interval(inside.X, coverage=coverage)
+    return interval * inside.scale + inside.shift
+
+
 def log_density(estimator: Any, X: ArrayLike, y: Array) -> Array:
     """Log density of each row of ``y``, (N,), by the estimator's own estimate.
 

@@ -167,7 +167,9 @@ def make_pinball_scorer(quantiles: float | Sequence[float]) -> DistributionScore
 def make_coverage_scorer(coverage: float = 0.9) -> DistributionScorer:
     """Make a scorer of central intervals: minus the error of their coverage.
 
-    The score is ``-abs(fraction inside - coverage)``, so that neither too wide nor too
+    The intervals are those of the estimator's ``predict_interval`` where it has one,
+    after ``conformalize`` the calibrated ones, else of its predicted distribution. The
+    score is ``-abs(fraction inside - coverage)``, so that neither too wide nor too
     narrow intervals win; `interval_coverage` gives the fraction itself. A prediction
     that ignores the features can have perfect coverage: choose models by a proper
     score, such as `neg_crps_scorer`, and read this beside it.
@@ -232,7 +234,7 @@ def _neg_coverage_error(
     sample_weight: ArrayLike | None,
     coverage: float,
 ) -> float:
-    interval = _responses.predict_distribution(estimator, X).interval(coverage)
+    interval = _responses.predict_interval(estimator, X, coverage)
     fractions = _calibration.interval_coverage(
         y, interval, sample_weight=sample_weight, multioutput="raw_values"
     )

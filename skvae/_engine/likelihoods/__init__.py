@@ -34,7 +34,9 @@ BUILDERS: dict[str, Callable[[HeadConfig, Numbers], Likelihood]] = {
     "student_t": lambda c, t: StudentTHead(t(c.min_scale), c.width),
     "lognormal": lambda c, t: LogNormalHead(t(c.min_scale), t(c.scale), c.width),
     "bernoulli": lambda c, t: BernoulliHead(len(c.columns)),
-    "categorical": lambda c, t: CategoricalHead(c.n_codes, t(()).device),
+    "categorical": lambda c, t: CategoricalHead(
+        c.n_codes, t(c.last_share or (1.0,) * len(c.n_codes))
+    ),
     "poisson": lambda c, t: PoissonHead(t(c.shift), t(c.scale)),
     "negative_binomial": lambda c, t: NegativeBinomialHead(t(c.shift), t(c.scale)),
 }

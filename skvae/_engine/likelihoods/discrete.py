@@ -33,13 +33,16 @@ class BernoulliHead(Averaged):
 class CategoricalHead:
     """Columns of codes 0 ... k - 1, each with its k; logits side by side.
 
+    The last code of a column may stand for several values, of which the most frequent
+    has the share ``last_share`` (d,).
+
     The columns are worked on together, padded to the largest k, so columns of very
     different k do better in heads of their own.
     """
 
     n_constants = 0
 
-    def __init__(self, n_codes: Sequence[int], device: torch.device) -> None:
+    def __init__(self, n_codes: Sequence[int], last_share: Tensor) -> None:
         self.n_outputs = sum(n_codes)
         self.widest = widest = max(n_codes)
         self.n_columns = len(n_codes)
@@ -49,7 +52,12 @@ class CategoricalHead:
         for k in n_codes:
             place += [*range(start, start + k), *[self.n_outputs] * (widest - k)]
             start += k
-        self.place = torch.tensor(place, device=device)
+        self.place = torch.tensor(place, device=last_share.device)
+        last = torch.tensor(n_codes, device=last_share.device).unsqueeze(1) - 1
+        # (d, k): the share of a code that its most frequent value has
+        self.share = last_share.new_ones(self.n_columns, widest).scatter(
+            1, last, last_share.unsqueeze(1)
+        )
         self.is_even = all(k == widest for k in n_codes)
 
     def _log_probabilities(self, raw: Tensor) -> Tensor:
@@ -71,9 +79,9 @@ class CategoricalHead:
         return self._log_probabilities(raw).exp().flatten(-2)
 
     def point(self, expectation: Tensor) -> Tensor:
-        """Return the most likely codes (..., d)."""
+        """Return the codes of the most likely values (..., d)."""
         pairs = expectation.unflatten(-1, (self.n_columns, self.widest))
-        return pairs.argmax(-1).to(expectation.dtype)
+        return (pairs * self.share).argmax(-1).to(expectation.dtype)
 
     def sample(self, raw: Tensor, generator: Generator) -> Tensor:
         """Draw codes (..., d)."""
