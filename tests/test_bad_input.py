@@ -1009,6 +1009,7 @@ def test_a_collapsed_latent_is_named_with_what_to_change():
         assert (model.kl_per_dimension_ < 0.01).all()
 
 
+@quick
 def test_advice_on_a_collapsed_latent_names_what_would_have_an_effect():
     X, y = table(150)
     changes = {"beta": 1e3, "kl_warmup": 0.0, "max_iter": 20, "objective": "elbo"}
