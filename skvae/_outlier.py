@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
+from skvae._table.reading import RawTable
 from skvae._table.schema import CONTINUOUS
 from skvae._transformer import VAETransformer
 
@@ -35,6 +36,7 @@ class RowDensity(VAETransformer):
     ) -> tuple[Array, Array]:
         """Make ``density_``; return the rows' scores and weights, where positive."""
         self.density_ = self.learned_.smoothed(smoothing)
+        self.n_rows_ = _num_samples(X)
         scores = self.log_prob(X)
         weight, keep = read_weights(sample_weight, len(scores), min_rows=2)
         return scores[keep], weight
@@ -42,8 +44,8 @@ class RowDensity(VAETransformer):
     def log_prob(self, X: ArrayLike) -> Array:
         """Log density of the observed cells of each row, in original units: (N,)."""
         table, encoded = self._encode(X, self.schema_)
-        jacobian = codec.log_scale(self.schema_, table).sum(axis=1)
-        return self._densities(encoded) - jacobian
+        cells = self._log_novel(table, encoded) - codec.log_scale(self.schema_, table)
+        return self._densities(encoded) + cells.sum(axis=1)
 
     def log_prob_given_others(self, X: ArrayLike) -> Array:
         """Return log p(x_d | all other cells of x) in original units: (N, D)."""
@@ -55,7 +57,18 @@ class RowDensity(VAETransformer):
             others[:, d] = np.nan
             cells[:, d] = whole - self._densities(others)
         cells -= codec.log_scale(self.schema_, table)
-        return np.where(np.isnan(encoded), 0.0, cells)
+        known = np.where(np.isnan(encoded), 0.0, cells)
+        return known + self._log_novel(table, encoded)
+
+    def _log_novel(self, table: RawTable, encoded: Array) -> Array:
+        """Log mass of categories that ``fit`` has not seen, 0 elsewhere: (N, D).
+
+        The rule of succession, one row more for each category and for any other:
+        1 / (n + K + 1). The model knows nothing of them, and takes them for missing.
+        """
+        novel = ~np.isnan(table.values) & np.isnan(encoded)
+        n_categories = np.array(self.schema_.n_codes)
+        return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
 
     def _densities(self, encoded: Array) -> Array:
         from skvae._engine import door
@@ -143,8 +156,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     categorical_features : "from_dtype", or array-like, default="from_dtype"
         Columns whose numbers are categories: names, positions or a mask.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
-        Whether a category that ``fit`` has not seen (in a column of 0 and 1: another
-        number) is missing, with or without a warning, or an error.
+        Whether a category that ``fit`` has not seen comes with a warning, without, or
+        is an error. It is as likely as by the rule of succession, 1 / (n + K + 1) for
+        n rows and K categories in ``fit``.
     n_samples : int, default=64
         Fixed draws of z for the likelihoods.
     device : str, default="auto"

@@ -302,6 +302,27 @@ def test_a_column_without_values_is_refused():
         VAEOutlierDetector(**QUICK).fit(X)
 
 
+def test_an_unknown_category_is_less_likely_than_those_of_fit():
+    """By the rule of succession 1 / (n + K + 1), beside the row without that cell."""
+    rng = np.random.default_rng(0)
+    kind = rng.integers(3, size=200)
+    names = np.array(["ant", "bee", "cat"])
+    frame = pd.DataFrame({"size": 5.0 * kind, "name": names[kind]})
+    frame["size"] += rng.normal(size=200)
+    settings = QUICK | {"handle_unknown": "ignore", "contamination": 0.01}
+    detector = VAEOutlierDetector(**settings).fit(frame)
+    rows = frame.head(20)
+    strange = rows.assign(name="dog")
+    scores = detector.score_samples(strange)
+    without = detector.score_samples(rows.assign(name=None))
+    np.testing.assert_allclose(scores, without - np.log(200 + 3 + 1))
+    assert (scores < detector.score_samples(rows)).all()
+    parts = detector.score_features(strange)
+    np.testing.assert_allclose(parts[:, 1], -np.log(204))
+    whole = detector.score_features(rows.assign(name=None))
+    np.testing.assert_allclose(parts[:, 0], whole[:, 0])
+
+
 def test_an_unknown_category_warns_or_is_refused():
     frame = pd.DataFrame({"a": ["u", "v"] * 50, "b": np.arange(100.0)})
     strange = frame.replace("v", "w")

@@ -126,7 +126,9 @@ def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: igno
             f"{message} Set handle_unknown='warn' to take them as missing."
         )
     if unknown == "warn":
-        warnings.warn(f"{message} They count as missing.", UserWarning, stacklevel=5)
+        warnings.warn(
+            f"{message} The model takes them for missing.", UserWarning, stacklevel=5
+        )
 
 
 def decode_array(schema: Schema, values: Array) -> Array:
