@@ -399,6 +399,17 @@ def test_a_polars_frame_is_read_by_name(polars):
     ]
     expected = [[1.5, 1, 3], [np.nan, np.nan, 4], [2.5, 0, np.nan], [4, 1, 9]]
     np.testing.assert_array_equal(table.values, expected)
+    # integers with holes are integers, as pandas has them
+    assert table.dtypes == ("float64", "boolean", "Int64")
+
+
+def test_an_enum_of_polars_is_ordinal(polars):
+    sizes = polars.Enum(["small", "medium", "large"])
+    column = polars.Series(["large", None, "small", "medium"], dtype=sizes)
+    schema, table = learn(polars.DataFrame({"size": column}))
+    assert schema.columns[0].kind == "ordinal"
+    assert schema.columns[0].categories == ("small", "medium", "large")
+    np.testing.assert_array_equal(table.values[:, 0], [2, np.nan, 0, 1])
 
 
 def test_text_in_a_polars_frame_is_read_as_labels(polars):

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Labels = tuple[Hashable, ...]
 
+# dtypes of integers that polars and pandas call the same
+NULLABLE = {f"{sign}Int{size}" for sign in ("", "U") for size in (8, 16, 32, 64)}
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -279,6 +282,12 @@ def _to_pandas(X: object) -> pd.DataFrame:
 
 def _to_series(column: Any) -> pd.Series:
     values = column.to_numpy()
+    dtype = str(column.dtype)
+    if values.dtype.kind == "f" and dtype in NULLABLE:  # integers with holes
+        return pd.Series(column.to_list(), dtype=dtype)
+    if dtype.startswith("Enum"):
+        levels = pd.CategoricalDtype(list(column.dtype.categories), ordered=True)
+        return pd.Series(column.to_list(), dtype=levels)
     if values.dtype != object:
         return pd.Series(values)
     # booleans with holes, text, and all that is refused later by its dtype
