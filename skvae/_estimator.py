@@ -100,10 +100,13 @@ class LatentVariableEstimator(
 
     def _check_width(self, X: object, name: str) -> None:
         """Refuse another width by ``name``; scikit-learn's message would say "X"."""
-        width = np.shape(X)[1:]  # type: ignore[arg-type]
-        if width not in ((), (self.n_features_in_,)):
+        try:
+            shape = np.shape(X)  # type: ignore[arg-type]
+        except ValueError:  # ragged: left to scikit-learn's own message
+            return
+        if len(shape) == 2 and shape[1] != self.n_features_in_:
             raise ValueError(
-                f"{name} has {width[0]} features; expected {self.n_features_in_}, as "
+                f"{name} has {shape[1]} features; expected {self.n_features_in_}, as "
                 "in X."
             )
 

@@ -64,10 +64,11 @@ class RowDensity(VAETransformer):
         """Log mass of categories that ``fit`` has not seen, 0 elsewhere: (N, D).
 
         The rule of succession, one row more for each category and for any other:
-        1 / (n + K + 1). The model knows nothing of them, and takes them for missing.
+        1 / (n + K + 1). The model knows nothing of them, and takes them for missing;
+        a rare category of ``fit``, which it knows, may be less likely to it.
         """
         novel = ~np.isnan(table.values) & np.isnan(encoded)
-        n_categories = np.array(self.schema_.n_codes)
+        n_categories = np.array([len(c.categories) for c in self.schema_.columns])
         return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
 
     def _densities(self, encoded: Array) -> Array:

@@ -614,7 +614,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         names = plain
         if single or reading.is_frame(y):
             names = (name,) if single else tuple(y.columns)
-        if not reset and not single and names != plain:
+        if not reset and len(names) > 1 and names != plain:
             fitted = tuple(column.name for column in self.target_schema_.columns)
             if fitted not in (plain, names):
                 raise ValueError(

@@ -22,15 +22,14 @@ WAYS = ("loss", "kl")
 
 def _model_of(estimator: Any, method: str, display: str) -> Any:
     """Return the fitted model itself: an imputer or a detector has one inside."""
-    if hasattr(estimator, "vae_"):
-        estimator = estimator.vae_
-    if not hasattr(type(estimator), method):
+    check_is_fitted(estimator)
+    model = getattr(estimator, "vae_", estimator)
+    if not (hasattr(model, "learned_") and hasattr(type(model), method)):
         raise TypeError(
             f"{display} draws estimators of skvae that have {method}; got "
-            f"{type(estimator).__name__}. Of a Pipeline take the step itself."
+            f"{type(model).__name__}. Of a Pipeline take the step itself."
         )
-    check_is_fitted(estimator, "learned_")
-    return estimator
+    return model
 
 
 def _new_axes(**layout: Any) -> tuple[Any, Any]:

@@ -735,6 +735,11 @@ def test_the_columns_of_y_stay_those_of_fit():
     for method in (model.score_samples, model.conformalize, model.partial_fit):
         with pytest.raises(ValueError, match=match):
             method(X, both[["v", "u"]])
+    # nor has a single column an order, whatever it was called
+    alone = fit(CVAERegressor, X, y)
+    expected_alone = alone.score_samples(X, y)
+    frame_of_one = pd.DataFrame({"price": y})
+    np.testing.assert_array_equal(alone.score_samples(X, frame_of_one), expected_alone)
     # names are not held against a fit to an array
     model = fit(CVAERegressor, X, both.to_numpy())
     np.testing.assert_array_equal(model.score_samples(X, both), expected)

@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skvae import (
     CVAERegressor,
@@ -150,6 +151,11 @@ def test_what_has_no_training_or_no_decoder_is_refused(iris):
     classifier = VAEClassifier(2, **SMALL).fit(X, np.arange(150) // 50)
     with pytest.raises(TypeError, match="inverse_transform; got VAEClassifier"):
         LatentTraversalDisplay.from_estimator(classifier, X)
+    with pytest.raises(TypeError, match="partial_fit; got StandardScaler"):
+        LossCurveDisplay.from_estimator(StandardScaler().fit(X))
+    for Estimator in (VAEImputer, VAEOutlierDetector):
+        with pytest.raises(NotFittedError, match=Estimator.__name__):
+            LossCurveDisplay.from_estimator(Estimator())
     with pytest.raises(TypeError, match=r"got Pipeline\. Of a Pipeline take the step"):
         LossCurveDisplay.from_estimator(make_pipeline(vae))
 

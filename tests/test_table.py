@@ -448,3 +448,21 @@ def test_estimators_take_polars_frames(polars):
     model = CVAERegressor(**settings).fit(X, y)
     assert list(model.feature_names_in_) == X.columns
     np.testing.assert_array_equal(model.predict(X), model.predict(as_pandas))
+
+
+@pytest.mark.parametrize("kind", [bool, np.bool_])
+def test_booleans_with_holes_are_binary_as_objects(kind):
+    cells = [kind(1), None, kind(0), kind(1)]
+    schema, table = learn(pd.DataFrame({"a": pd.Series(cells, dtype=object)}))
+    assert schema.columns[0].kind == BINARY
+    assert table.dtypes == ("bool",)
+    np.testing.assert_array_equal(table.values[:, 0], [1, np.nan, 0, 1])
+    as_array = np.array([cells, [1.0, 2.0, 3.0, 4.0]], dtype=object).T
+    assert not reading.holds_text(as_array)
+
+
+def test_categories_that_are_numbers_are_no_text():
+    y = pd.Series([0.5, 1.0, 2.0]).astype("category")
+    reading.refuse_text(y, "y")
+    with pytest.raises(ValueError, match="column 'y' holds text such as 'a'"):
+        reading.refuse_text(pd.Series(["a", "b"]).astype("category"), "y")

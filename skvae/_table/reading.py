@@ -109,7 +109,8 @@ def holds_text(X: object) -> bool:
     if cells.dtype.kind not in "OUS" or cells.ndim != 2:
         return False
     # bytes and dates are for the columns' own refusals; None is a missing value
-    return any(not isinstance(cell, Number | None) for cell in cells.ravel())
+    known = Number | np.bool_ | None
+    return any(not isinstance(cell, known) for cell in cells.ravel())
 
 
 def refuse_text(X: object, name: str) -> None:
@@ -124,12 +125,13 @@ def refuse_text(X: object, name: str) -> None:
         X = X.to_frame(name)
     if is_frame(X):
         table = read_frame(X, name)
-        if table.labels:
-            column = table.names[min(table.labels)]
-            label = next(iter(table.labels[min(table.labels)]), None)
+        for i, labels in table.labels.items():
+            word = next((label for label in labels if isinstance(label, str)), None)
+            if word is None:  # categories that are numbers
+                continue
             raise ValueError(
-                f"{name} must be numeric; column {column!r} holds text or categories "
-                f"such as {label!r}. Encode it first, or leave it out."
+                f"{name} must be numeric; column {table.names[i]!r} holds text such as "
+                f"{word!r}. Encode it first, or leave it out."
             )
         return
     if not isinstance(X, np.ndarray | list | tuple):
@@ -270,7 +272,8 @@ def _is_numeric(series: pd.Series) -> bool:
         return False
     if pd.api.types.is_object_dtype(dtype):
         seen = series[series.notna()]
-        return all(isinstance(c, bool | int | float | np.number) for c in seen)
+        numbers = bool | np.bool_ | int | float | np.number
+        return all(isinstance(c, numbers) for c in seen)
     return pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
 
 
