@@ -161,7 +161,7 @@ class LatentTraversalDisplay:
                 f"{cells.shape[1]}, the columns of a row."
             )
         rows = cells.reshape(*values.shape, -1)
-        display = cls(values, rows, np.asarray(dimensions), names, image_shape)
+        display = cls(values, rows, dimensions, names, image_shape)
         return display.plot(ax)
 
     def plot(self, ax: Any = None) -> "LatentTraversalDisplay":

@@ -223,9 +223,7 @@ def _dtype_of(series: pd.Series) -> str:
     """Name the dtype that complete cells have: objects may be booleans with holes."""
     if pd.api.types.is_object_dtype(series.dtype):
         inferred = series.dropna().infer_objects().dtype
-        if pd.api.types.is_bool_dtype(inferred) or pd.api.types.is_numeric_dtype(
-            inferred
-        ):
+        if pd.api.types.is_numeric_dtype(inferred):  # booleans, too
             return str(inferred)
     return str(series.dtype)
 

@@ -64,7 +64,11 @@ class Rescaled:
 
 def predict_distribution(estimator: Any, X: ArrayLike) -> PredictiveDistribution:
     """Distribution that a fitted estimator predicts for each row, in the units of y."""
-    inside = walk_in(estimator, X)
+    return _distribution(walk_in(estimator, X))
+
+
+def _distribution(inside: Inside) -> PredictiveDistribution:
+    """Distribution of the regressor inside, in the units of y."""
     distribution = _own_distribution(inside.estimator, inside.X)
     if inside.keeps_target:
         return distribution
@@ -84,7 +88,7 @@ def predict_interval(estimator: Any, X: ArrayLike, coverage: float) -> Array:
     """
     inside = walk_in(estimator, X)
     if not _accepts(inside.estimator, "predict_interval", "coverage"):
-        return predict_distribution(estimator, X).interval(coverage)
+        return _distribution(inside).interval(coverage)
     interval = inside.estimator.predict_interval(inside.X, coverage=coverage)
     return interval * inside.scale + inside.shift
 
