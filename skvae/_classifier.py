@@ -83,8 +83,10 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
     early_stopping : bool, default=True
-        Hold out rows, keep the weights that are best on them, and stop when the
-        objective on them has not risen for ``n_iter_no_change`` epochs.
+        Hold out rows, and stop when the objective on them has not risen for
+        ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
+        kept that are best on these rows; of every other member those of twice as many
+        epochs, as an ensemble is at its best later than its members.
     validation_fraction : float, default=0.1
         Fraction of the rows held out, of each class and of the rows without a label,
         rounded down: a class of nine labels keeps them all. Each member holds out its

@@ -44,6 +44,7 @@ RandomState = int | np.random.RandomState | None
 UNKNOWN = ("warn", "ignore", "error")  # what to do with new categories
 
 COLLAPSED = 0.01  # nats: a latent dimension with less KL carries nothing
+MEMBER_ROWS = 32_000  # rows that all members see in an epoch, where "auto" chooses
 MAX_SEED = np.iinfo(np.int32).max
 
 
@@ -52,6 +53,7 @@ class LatentVariableEstimator(
 ):
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
+    _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
     _has_free_bits = True  # whether a user who reads of the parameter can set it
 
     def __sklearn_tags__(self) -> Any:
@@ -233,6 +235,15 @@ class LatentVariableEstimator(
             vars(self).clear()
             vars(self).update(before)
             raise
+
+    def _n_members(self, n_rows: int, proceed: bool) -> int | str:
+        """Resolve ``"auto"``: steps of few members are the better use of many rows."""
+        if self.n_estimators != "auto":
+            return self.n_estimators
+        if proceed:
+            return int(self.learned_.config.n_estimators)
+        fewest, most = self._members
+        return min(most, max(fewest, MEMBER_ROWS // n_rows))
 
     def _continues(self) -> bool:
         return bool(self.warm_start) and hasattr(self, "learned_")

@@ -132,8 +132,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
     early_stopping : bool, default=True
-        Hold out rows, keep the weights that are best on them, and stop when the bound
-        on them has not risen for ``n_iter_no_change`` epochs.
+        Hold out rows, and stop when the bound on them has not risen for
+        ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
+        kept that are best on these rows; of every other member those of twice as many
+        epochs, as an ensemble is at its best later than its members.
     validation_fraction : float, default=0.1
         Fraction of the rows held out; each member holds out its own.
     n_iter_no_change : int, default=40

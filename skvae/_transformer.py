@@ -24,8 +24,6 @@ Array = NDArray[np.floating]
 
 PRIORS = ("normal", "mixture", "vamp", "flow")
 MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
-MEMBERS = 4
-MEMBER_ROWS = 32_000  # rows that all members see in an epoch, where "auto" chooses
 DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
 
 
@@ -122,8 +120,10 @@ class VAETransformer(GeneratedTable):
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
     early_stopping : bool, default=True
-        Hold out rows, keep the weights that are best on them, and stop when the bound
-        on them has not risen for ``n_iter_no_change`` epochs.
+        Hold out rows, and stop when the bound on them has not risen for
+        ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
+        kept that are best on these rows; of every other member those of twice as many
+        epochs, as an ensemble is at its best later than its members.
     validation_fraction : float, default=0.1
         Fraction of the rows held out, yet at least 16 rows or a quarter of them, the
         fewer; each member holds out its own.
@@ -657,14 +657,6 @@ class VAETransformer(GeneratedTable):
             ]
             self.perplexity_ = np.exp(entropies)
         return self
-
-    def _n_members(self, n_rows: int, proceed: bool) -> int | str:
-        """Resolve ``"auto"``: many rows are better spent on steps of few members."""
-        if self.n_estimators != "auto":
-            return self.n_estimators
-        if proceed:
-            return int(self.learned_.config.n_estimators)
-        return min(MEMBERS, max(1, MEMBER_ROWS // n_rows))
 
     def _settled(self, n_rows: int) -> dict[str, Any]:
         """Resolve ``"auto"``: as many draws as rows leave time for."""

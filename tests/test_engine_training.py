@@ -11,7 +11,7 @@ import torch
 from scipy.special import ndtr
 from scipy.stats import multivariate_normal, norm
 
-from skvae._engine import door, runtime, train
+from skvae._engine import door, runtime, schedules, train
 from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
 from skvae._engine.inference import expand_members
 from skvae._engine.model import LatentModel
@@ -309,23 +309,78 @@ def overfitted(**settings):
     return fit(table(24), model=model, valid=valid, **settings)
 
 
+def test_a_line_is_averaged_to_eight_ninths_of_its_end():
+    """With weights that are t at epoch t the average is (p + 1) / (p + 2) t, p = 7."""
+    average = torch.zeros(1, 1, dtype=torch.float64)
+    for epoch in range(200):
+        average.lerp_(torch.full_like(average, epoch), schedules.averaging_rate(epoch))
+        torch.testing.assert_close(average, torch.full_like(average, 8 * epoch / 9))
+
+
 def test_the_kept_weights_are_those_of_the_highest_bound():
-    """A fit that is stopped in the best epoch of a member has its weights."""
+    """Of every other member; a fit that ends in their epoch has the same weights."""
     learned, record = overfitted()
+    best, early = record.best_epoch, slice(None, None, 2)
     # a member that only lost keeps the weights it began with: epoch -1
-    bettered = learned.bound == record.bound.max(axis=0)
-    assert (learned.bound >= record.bound.max(axis=0)).all()
-    expected = np.where(bettered, record.bound.argmax(axis=0), -1)
-    np.testing.assert_array_equal(record.best_epoch, expected)
-    inside = (record.best_epoch > 0) & (record.best_epoch < len(record.bound) - 1)
+    bettered = best >= 0
+    assert bettered.any()
+    np.testing.assert_array_equal(best[bettered], record.bound.argmax(0)[bettered])
+    np.testing.assert_array_equal(record.kept_epoch[early], best[early])
+    assert (learned.bound[early] >= record.bound.max(axis=0)[early]).all()
+    inside = (record.kept_epoch > 0) & (record.kept_epoch < len(record.bound) - 1)
     assert inside.any()
-    for member, best in enumerate(record.best_epoch):
-        if best == -1:
+    for member, kept in enumerate(record.kept_epoch):
+        if kept == -1:
             continue
-        stop = {"on_epoch": lambda epoch, loss, last=best: epoch == last}
+        assert learned.bound[member] == record.bound[kept, member]
+        stop = {"on_epoch": lambda epoch, loss, last=kept: epoch == last}
         stopped, short = overfitted(door_settings=stop)
-        assert len(short.bound) == best + 1
+        assert len(short.bound) == kept + 1
         np.testing.assert_array_equal(stopped.weights[member], learned.weights[member])
+
+
+def test_the_other_members_are_kept_twice_as_late():
+    """As long as training goes on, and their bound has not gone down much."""
+    learned, record = overfitted(max_iter=160, n_iter_no_change=160)
+    last, late = len(record.bound) - 1, slice(1, None, 2)
+    best, kept = record.best_epoch[late], record.kept_epoch[late]
+    assert ((best >= 0) & (2 * best + 1 < last)).all()
+    for member, b, k in zip([1, 3], best, kept, strict=True):
+        bound = record.bound[:, member]
+        sound = bound > bound[b] - train.DIVERGED * N_COLUMNS
+        assert k == np.flatnonzero(sound[: 2 * b + 2])[-1]
+        assert learned.bound[member] == bound[k]
+    assert (kept == 2 * best + 1).any()
+
+
+def test_a_late_member_that_has_fallen_too_far_is_kept_from_before():
+    """Weights whose bound is a nat a column below the best are of no use to anyone."""
+    model = model_config(n_estimators=2)
+    where = torch.device("cpu")
+    built = LatentModel(model, where, torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    weights = built.layout.initial(2, generator)
+    x = torch.tensor(table(30), dtype=torch.float32)
+    rows = train.Rows.pack(x, None, x[:, :0], None, torch.ones(30))
+    index = torch.arange(30).expand(2, -1)
+    monitor = train.Monitor(
+        built, rows, index, TrainConfig(), weights, generator, True, 100
+    )
+    start = float(monitor.start.max())
+
+    def look(epoch, height):
+        bound = torch.full((2,), start + height)
+        monitor.evaluate = lambda w: (bound, torch.zeros(2, 2))
+        monitor.look(epoch, torch.full_like(weights, epoch))
+        return monitor.kept_epoch.tolist(), monitor.kept[:, 0].tolist()
+
+    # the best is epoch 1, twice as late is epoch 3, and 3 columns may lose 3 nats
+    expected = {0: [0, 0], 1: [1, 1], 2: [1, 2], 3: [1, 3], 4: [1, 3]}
+    for epoch, height in enumerate([1.0, 5.0, 4.0, 2.1, 4.9]):
+        assert look(epoch, height) == (expected[epoch], expected[epoch])
+    expected = {10: [10, 10], 11: [10, 11], 12: [10, 11], 13: [10, 13]}
+    for epoch, height in zip(expected, [10.0, 8.0, 6.9, 9.9], strict=True):
+        assert look(epoch, height) == (expected[epoch], expected[epoch])
 
 
 def test_without_validation_rows_the_newest_weights_are_kept():

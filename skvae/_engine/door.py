@@ -88,6 +88,7 @@ class FitRecord:
     bound: Array  # (T, E)
     kl: Array  # (T, E, L)
     best_epoch: Array  # (E,), -1: the starting weights were never bettered
+    kept_epoch: Array  # (E,), that of the weights which were kept, likewise
     diverged: Array  # (E,), bool
     stopped_early: bool
 
@@ -239,6 +240,7 @@ def fit(
         _numpy(history.bound).astype(float),
         _numpy(history.kl).astype(float),
         _numpy(history.best_epoch).astype(int),
+        _numpy(history.kept_epoch).astype(int),
         _numpy(history.diverged).astype(bool),
         history.stopped_early,
     )

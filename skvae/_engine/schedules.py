@@ -10,6 +10,7 @@ Schedule = tuple[Tensor, Tensor, Tensor]
 
 RATE_WARMUP = 0.03  # fraction of training
 FINAL_RATE = 0.01  # fraction of the initial rate at the end of the cosine
+AVERAGING_DECAY = 7  # power of an epoch's number that is its weight in the average
 CYCLES = 4  # Fu et al. (2019), sec. 4: M = 4
 
 
@@ -49,6 +50,16 @@ def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
     if config.kl_schedule == "cyclical":
         done = (step * CYCLES % n_steps + CYCLES) / n_steps
     return config.beta * (done / config.kl_warmup).clamp(max=1.0)
+
+
+def averaging_rate(epoch: int) -> float:
+    """Part of an epoch's weights in the average of those so far, 1 for epoch 0.
+
+    Epochs count the more the later they are, the last tenth of all so far most.
+    Shamir & Zhang (2013), Stochastic gradient descent for non-smooth optimization,
+    sec. 4, polynomial-decay averaging.
+    """
+    return (1 + AVERAGING_DECAY) / (1 + AVERAGING_DECAY + epoch)
 
 
 def build(config: TrainConfig, n_steps: int) -> Schedule:

@@ -19,6 +19,9 @@ VALIDATION_DRAWS = 8
 # at most so many rows are evaluated after each epoch, and of wide tables so many cells
 MONITORED_ROWS, MONITORED_CELLS = 2048, 2**18
 DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weights
+# an ensemble is at its best later than its members: every other one is kept as it is
+# after so many times the epochs of its best
+PAST_BEST = 2.0
 SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
 
 
@@ -78,6 +81,7 @@ class History:
     )
     kl: Tensor  # (T, E, L), of the monitored rows
     best_epoch: Tensor  # (E,), -1: no epoch was better than the starting weights
+    kept_epoch: Tensor  # (E,), that of the weights which are kept, likewise
     diverged: Tensor  # (E,)
     stopped_early: bool
 
@@ -261,10 +265,11 @@ class Step:
 
 
 class Monitor:
-    """The bound on held-out rows after each epoch, and the best weights so far.
+    """The bound on held-out rows after each epoch, and the weights that are kept.
 
-    With validation rows the best weights are those of the highest bound. Without
-    them, the newest weights that have not diverged.
+    With validation rows a member is at its best where its bound is highest; every other
+    member is kept as it is ``PAST_BEST`` times as late. Without them, the newest
+    weights that have not diverged are kept.
     """
 
     def __init__(
@@ -290,11 +295,13 @@ class Monitor:
             device=weights.device,
         )
         self.start, _ = self.evaluate(weights)
-        self.best = weights.detach().clone()
-        self.best_bound = self.start.nan_to_num(nan=-torch.inf)
-        self.reference = self.best_bound.clone()
-        self.best_epoch = torch.full_like(self.start, -1.0)
-        self.rise_epoch = torch.full_like(self.start, -1.0)
+        self.kept = weights.detach().clone()
+        self.kept_bound = self.start.nan_to_num(nan=-torch.inf)
+        self.kept_epoch = torch.full_like(self.start, -1.0)
+        self.best_bound, self.best_epoch = self.kept_bound, self.kept_epoch
+        self.reference, self.rise_epoch = self.kept_bound, self.kept_epoch
+        is_late = torch.arange(len(weights), device=weights.device) % 2 == 1
+        self.past_best = torch.where(is_late, PAST_BEST, 1.0)
         self.patience_from = (
             0.0 if config.kl_schedule == "constant" else config.kl_warmup * n_epochs
         )
@@ -311,16 +318,21 @@ class Monitor:
 
     @torch.no_grad()
     def look(self, epoch: int, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate ``weights`` (E, P) and keep those that are better."""
+        """Evaluate ``weights`` (E, P), and keep those of members whose turn it is."""
         bound, kl = self.evaluate(weights)
         usable = bound.isfinite() & weights.isfinite().all(dim=1)
         floor = (
             self.best_bound if self.select else self.start - DIVERGED * self.n_columns
         )
         better = usable & ((bound > floor) | ~floor.isfinite())
-        self.best = torch.where(better.unsqueeze(1), weights, self.best)
         self.best_bound = torch.where(better, bound, self.best_bound)
         self.best_epoch = torch.where(better, float(epoch), self.best_epoch)
+        sound = usable & (bound > self.best_bound - DIVERGED * self.n_columns)
+        early = epoch + 1 <= self.past_best * (self.best_epoch + 1)
+        keeps = better | (sound & early)
+        self.kept = torch.where(keeps.unsqueeze(1), weights, self.kept)
+        self.kept_bound = torch.where(keeps, bound, self.kept_bound)
+        self.kept_epoch = torch.where(keeps, float(epoch), self.kept_epoch)
         rises = usable & (bound > self.reference + self.config.tol)
         self.reference = torch.where(rises, bound, self.reference)
         self.rise_epoch = torch.where(rises, float(epoch), self.rise_epoch)
@@ -353,7 +365,9 @@ def fit_weights(
     optimizer: OptimizerState | None = None,
     on_epoch: Callable[[int, Tensor], bool] | None = None,
 ) -> Trained:
-    """Train every member on its rows of ``split``; keep each member's best weights.
+    """Train every member on its rows of ``split``; keep weights as ``Monitor`` says.
+
+    Weights are averaged over epochs before they are judged and kept.
 
     ``valid_rows`` is the table that ``split.valid`` numbers. ``on_epoch`` is called
     after each epoch with its losses (E,) and ends the fit by returning True.
@@ -381,6 +395,7 @@ def fit_weights(
         has_valid,
         n_epochs,
     )
+    average = weights.detach().clone()
     run: Callable[[], None] | None = None
     losses, bounds, kls, stopped = [], [], [], False
     for epoch in range(n_epochs):
@@ -389,7 +404,8 @@ def fit_weights(
             run = runtime.capture(step, step.state(), generator)
         for _ in range(n_batches):
             run()
-        bound, kl = monitor.look(epoch, step.weights)
+        average.lerp_(step.weights.detach(), schedules.averaging_rate(epoch))
+        bound, kl = monitor.look(epoch, average)
         losses.append(step.loss_sum / n_batches)
         bounds.append(bound)
         kls.append(kl)
@@ -404,6 +420,7 @@ def fit_weights(
         torch.stack(bounds),
         torch.stack(kls),
         monitor.best_epoch,
+        monitor.kept_epoch,
         diverged(
             losses[-1],
             bounds[-1],
@@ -411,7 +428,7 @@ def fit_weights(
         ),
         stopped,
     )
-    return Trained(monitor.best, monitor.best_bound, history, step.moments())
+    return Trained(monitor.kept, monitor.kept_bound, history, step.moments())
 
 
 def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
