@@ -814,3 +814,17 @@ def test_the_advice_on_a_collapsed_latent_fits_the_number_of_outputs(monkeypatch
     for target, advice in ((y[:, 0], "With one output"), (y, "Raise kl_warmup")):
         with pytest.warns(ConvergenceWarning, match=f"carries nothing. {advice}"):
             CVAERegressor(**QUICK).fit(X, target)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "members"), [(50, 8), (4_000, 8), (5_000, 6), (20_000, 4)]
+)
+def test_few_rows_have_more_members(n_rows, members):
+    """What "auto" takes; a fit of one step shows it in the shape of the weights."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 1))
+    small = {"hidden_layer_sizes": (4,), "n_samples": 2, "numeric_embedding": None}
+    model = CVAERegressor(1, **small, max_steps=1).fit(X, X[:, 0])
+    assert len(model.learned_.weights) == members
+    # a fit that goes on keeps its members
+    more = X[:10]
+    assert len(model.partial_fit(more, more[:, 0]).learned_.weights) == members
