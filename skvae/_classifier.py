@@ -85,8 +85,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     early_stopping : bool, default=True
         Hold out rows, and stop when the objective on them has not risen for
         ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
-        kept that are best on these rows; of every other member those of twice as many
-        epochs, as an ensemble is at its best later than its members.
+        kept that are best on these rows; of every other member those of up to twice as
+        many epochs, as an ensemble is at its best later than its members.
     validation_fraction : float, default=0.1
         Fraction of the rows held out, of each class and of the rows without a label,
         rounded down: a class of nine labels keeps them all. Each member holds out its

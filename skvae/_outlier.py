@@ -134,8 +134,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     early_stopping : bool, default=True
         Hold out rows, and stop when the bound on them has not risen for
         ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
-        kept that are best on these rows; of every other member those of twice as many
-        epochs, as an ensemble is at its best later than its members.
+        kept that are best on these rows; of every other member those of up to twice as
+        many epochs, as an ensemble is at its best later than its members.
     validation_fraction : float, default=0.1
         Fraction of the rows held out; each member holds out its own.
     n_iter_no_change : int, default=40

@@ -22,6 +22,7 @@ DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weig
 # an ensemble is at its best later than its members: every other one is kept as it is
 # after so many times the epochs of its best
 PAST_BEST = 2.0
+FALLEN = 0.25  # nats a column below its best at which a member is kept no more
 SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
 
 
@@ -268,8 +269,8 @@ class Monitor:
     """The bound on held-out rows after each epoch, and the weights that are kept.
 
     With validation rows a member is at its best where its bound is highest; every other
-    member is kept as it is ``PAST_BEST`` times as late. Without them, the newest
-    weights that have not diverged are kept.
+    member is kept as it is ``PAST_BEST`` times as late, or before its bound has
+    ``FALLEN``. Without them, the newest weights that have not diverged are kept.
     """
 
     def __init__(
@@ -327,7 +328,7 @@ class Monitor:
         better = usable & ((bound > floor) | ~floor.isfinite())
         self.best_bound = torch.where(better, bound, self.best_bound)
         self.best_epoch = torch.where(better, float(epoch), self.best_epoch)
-        sound = usable & (bound > self.best_bound - DIVERGED * self.n_columns)
+        sound = usable & (bound > self.best_bound - FALLEN * self.n_columns)
         early = epoch + 1 <= self.past_best * (self.best_epoch + 1)
         keeps = better | (sound & early)
         self.kept = torch.where(keeps.unsqueeze(1), weights, self.kept)
