@@ -1048,9 +1048,9 @@ def one_factor(n=200):
 @either
 def test_too_few_epochs_are_named(Estimator):
     X, y = one_factor()
-    with pytest.warns(ConvergenceWarning, match=says("max_iter=10", "Raise max_iter")):
-        short = fit(Estimator, X, y, {"max_iter": 10})
-    assert short.n_iter_ == 10
+    with pytest.warns(ConvergenceWarning, match=says("max_iter=8", "Raise max_iter")):
+        short = fit(Estimator, X, y, {"max_iter": 8})
+    assert short.n_iter_ == 8
     settings = {"max_iter": 160, "max_steps": 10, "learning_rate_init": 0.03}
     settings |= {"batch_size": len(X)}
     with pytest.warns(
@@ -1059,7 +1059,7 @@ def test_too_few_epochs_are_named(Estimator):
         assert fit(Estimator, X, y, settings).n_iter_ == 10
     more = fit(Estimator, X, y, {"max_iter": 160})
     # the trait: there was much to gain
-    assert max(more.validation_scores_) > max(short.validation_scores_) + 0.4
+    assert max(more.validation_scores_) > max(short.validation_scores_) + 0.5
 
 
 @either

@@ -326,6 +326,8 @@ def test_the_kept_weights_are_those_of_the_highest_bound():
     assert bettered.any()
     np.testing.assert_array_equal(best[bettered], record.bound.argmax(0)[bettered])
     np.testing.assert_array_equal(record.kept_epoch[early], best[early])
+    at_best = learned.bound[early] == record.bound.max(axis=0)[early]
+    np.testing.assert_array_equal(best[early] >= 0, at_best)
     assert (learned.bound[early] >= record.bound.max(axis=0)[early]).all()
     inside = (record.kept_epoch > 0) & (record.kept_epoch < len(record.bound) - 1)
     assert inside.any()
