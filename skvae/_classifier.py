@@ -470,9 +470,10 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         known = labels.labelled(targets)
         classes, place = np.unique(targets[known], return_inverse=True)
         if len(classes) < 2:
+            without = "" if known.all() else "; -1, None and NaN are no label"
             raise ValueError(
                 f"{type(self).__name__} needs labels of at least two classes; got "
-                f"{len(classes)} class(es): {classes.tolist()}."
+                f"{len(classes)} class(es): {classes.tolist()}{without}."
             )
         self.classes_ = classes
         counts = np.bincount(place, weight[known])

@@ -2,8 +2,7 @@
 
 import math
 import sys
-import warnings
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
@@ -37,12 +36,15 @@ from skvae._table import codec, reading
 from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable
 from skvae._table.schema import CATEGORICAL, Schema
+from skvae._warnings import warn
 
 Array = NDArray[np.floating]
 RandomState = int | np.random.RandomState | None
 
 UNKNOWN = ("warn", "ignore", "error")  # what to do with new categories
 
+RISEN = 0.02  # nats a column, by which a bound has risen and not just wavered
+FEW_EPOCHS = 20  # after which a latent may not have woken yet
 COLLAPSED = 0.01  # nats: a latent dimension with less KL carries nothing
 MEMBER_ROWS = 32_000  # rows that all members see in an epoch, where "auto" chooses
 MAX_SEED = np.iinfo(np.int32).max
@@ -73,6 +75,8 @@ class LatentVariableEstimator(
         if name != "X":
             self._check_width(X, name)
         if reading.is_frame(X):
+            if not reset:  # a column too many is said before what it holds
+                validate_data(self, X, reset=False, skip_check_array=True)
             table = reading.read_frame(X, name)
             validate_data(self, X, reset=reset, skip_check_array=True)
             _check_size(table, min_rows)
@@ -127,13 +131,13 @@ class LatentVariableEstimator(
     # -- parameters --------------------------------------------------------------
 
     def _hidden(self) -> tuple[int, ...]:
-        try:
-            return tuple(self.hidden_layer_sizes)
-        except TypeError as error:
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, str) or not isinstance(sizes, Iterable):
             raise TypeError(
                 "hidden_layer_sizes must be a sequence of integers such as (128, 128); "
-                f"got {self.hidden_layer_sizes!r}."
-            ) from error
+                f"got {sizes!r}."
+            )
+        return tuple(sizes)
 
     def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
         """``min_scale`` of the numeric columns, in standardised units."""
@@ -310,35 +314,39 @@ class LatentVariableEstimator(
 
     def _warn(self, record: Any, config: TrainConfig) -> None:
         """Turn the facts of a fit into ``ConvergenceWarning``."""
+        n_epochs = len(record.loss)
+        limit = "max_iter" if n_epochs == config.max_iter else "max_steps"
         if record.diverged.any():
-            warnings.warn(
+            warn(
                 f"Training diverged in {int(record.diverged.sum())} of "
                 f"{len(record.diverged)} members; their last finite best weights are "
                 f"kept. Lower learning_rate_init (now {self.learning_rate_init}).",
                 ConvergenceWarning,
-                stacklevel=4,
             )
-        elif not config.constant_rate and _still_rising(record):
-            limit = "max_iter" if len(record.loss) == config.max_iter else "max_steps"
-            warnings.warn(
+        elif not config.constant_rate and _still_rising(
+            record, self.learned_.config.n_columns
+        ):
+            warn(
                 f"Training stopped at {limit}={getattr(config, limit)} while the bound "
                 f"was still rising. Raise {limit}.",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if self._collapsed() and not config.constant_rate:
-            warnings.warn(
+            short = n_epochs < FEW_EPOCHS and not record.stopped_early
+            warn(
                 f"All {len(self.kl_per_dimension_)} latent dimensions have collapsed "
                 f"(KL < {COLLAPSED} nats): the latent carries nothing. "
-                + self._advice_on_collapse(config),
+                + self._advice_on_collapse(config, limit if short else None),
                 ConvergenceWarning,
-                stacklevel=4,
             )
 
     def _collapsed(self) -> bool:
         return len(self.kl_per_dimension_) > 0 and self.active_units_ == 0
 
-    def _advice_on_collapse(self, config: TrainConfig) -> str:
+    def _advice_on_collapse(self, config: TrainConfig, limit: str | None = None) -> str:
+        """Say what may wake the latent; ``limit`` is what made training a short one."""
+        if limit:
+            return f"Raise {limit}: {getattr(config, limit)} are few to wake it in."
         ways = [f"raise kl_warmup (now {config.kl_warmup})"]
         if config.kl_schedule == "constant":
             ways = ["let the KL rise with kl_schedule='linear' (now 'constant')"]
@@ -383,10 +391,12 @@ class Reporter:
         return False
 
 
-def _still_rising(record: Any) -> bool:
-    """Whether the last third of a full training gave a tenth of all that was gained.
+def _still_rising(record: Any, n_columns: int) -> bool:
+    """Whether the last third of a full training gave much of all that was gained.
 
     Thirds, since the falling learning rate makes the last few epochs flat in any case.
+    Much: a tenth of the gain where that is worth ``RISEN`` nats a column, or five times
+    as many.
     """
     if record.stopped_early:
         return False
@@ -394,8 +404,12 @@ def _still_rising(record: Any) -> bool:
     if len(bound) == 1:
         return True
     third = math.ceil(len(bound) / 3)
+    if bound.argmax() < len(bound) - third:
+        return False
     late = bound[-third:].mean() - bound[-2 * third : -third].mean()
-    return bool(late > 0.1 * (bound[-third:].mean() - bound[0]))
+    gained = bound[-third:].mean() - bound[0]
+    share = late / n_columns
+    return bool(share > 5 * RISEN or (share > RISEN and late > 0.1 * gained))
 
 
 def _check_size(table: RawTable, min_rows: int) -> None:

@@ -1,6 +1,5 @@
 """``VAEImputer``: a table with holes in, the completed table out."""
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from skvae._table.codec import Rows
 from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable, take_rows
 from skvae._transformer import VAETransformer
+from skvae._warnings import warn
 
 
 class ImputationModel(VAETransformer):
@@ -322,11 +322,10 @@ class VAEImputer(LatentVariableEstimator):
         plan = gaps.learn_plan(rows, weight, bool(self.keep_empty_features))
         if plan.dropped:
             names = [table.names[i] for i in plan.dropped]
-            warnings.warn(
+            warn(
                 f"X has no observed value in column {names}: it is dropped. Leave it "
                 "out, or set keep_empty_features=True.",
                 UserWarning,
-                stacklevel=3,
             )
         return plan
 

@@ -290,7 +290,7 @@ class PredictiveDistribution:
         ValueError
             If q is not in (0, 1) or has more than one axis.
         """
-        levels = _check_q(q)
+        levels = check_levels(q)
 
         def solve(mixture: Mixture) -> list[Array]:
             return [_mixture.mixture_quantile(p, mixture) for p in levels.ravel()]
@@ -581,15 +581,17 @@ def _check_components(components: MixtureComponents) -> None:
         raise ValueError(f"scales must be > 0, got {components.scales.min():.6g}.")
 
 
-def _check_q(q: float | Sequence[float]) -> Array:
+def check_levels(q: float | Sequence[float] | Array, name: str = "q") -> Array:
+    """Levels of quantiles as an array, one or several."""
+    shape = f"{name} must be a number or a 1-D sequence, got {q!r}."
     try:
         levels = np.asarray(q, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"q must be a number or a 1-D sequence, got {q!r}.") from error
+        raise ValueError(shape) from error
     if levels.ndim > 1 or levels.size == 0:
-        raise ValueError(f"q must be a number or a 1-D sequence, got {q!r}.")
+        raise ValueError(shape)
     if not ((levels > 0) & (levels < 1)).all():
-        raise ValueError(f"q must lie strictly between 0 and 1, got {q!r}.")
+        raise ValueError(f"{name} must lie strictly between 0 and 1, got {q!r}.")
     return levels
 
 

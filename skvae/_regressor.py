@@ -18,7 +18,11 @@ from skvae._estimator import (
     draw_seed,
     read_weights,
 )
-from skvae._predictive import MixtureComponents, PredictiveDistribution
+from skvae._predictive import (
+    MixtureComponents,
+    PredictiveDistribution,
+    check_levels,
+)
 from skvae._table import codec, reading
 from skvae._table.reading import RawTable, take_rows
 from skvae._table.schema import CONTINUOUS, learn_schema
@@ -372,7 +376,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                     "predict gives either return_std=True or quantiles; got both. Call "
                     "predict_distribution(X) for all of it."
                 )
-            return distribution.quantile(list(np.atleast_1d(quantiles)))
+            levels = check_levels(quantiles, "quantiles")
+            return distribution.quantile(np.atleast_1d(levels))
         if return_std:
             return distribution.mean(), distribution.std()
         return distribution.mean()
@@ -682,13 +687,14 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         }
         return {k: v for k, v in automatic.items() if getattr(self, k) == "auto"}
 
-    def _advice_on_collapse(self, config: TrainConfig) -> str:
-        advice = super()._advice_on_collapse(config)
+    def _advice_on_collapse(self, config: TrainConfig, limit: str | None = None) -> str:
+        advice = super()._advice_on_collapse(config, limit)
         if self.n_outputs_ > 1:
             return advice
         return (
-            "With one output the mixture head can do without: n_components=0 leaves "
-            f"the latent out and fits faster. To wake it: {advice}"
+            "With one output that is no loss: the mixture head does without, and "
+            "n_components=0 leaves the latent out and fits faster. Only if the latent "
+            f"is wanted for itself: {advice[0].lower()}{advice[1:]}"
         )
 
     def _target_scaling(self) -> tuple[Array, Array]:

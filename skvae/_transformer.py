@@ -28,9 +28,16 @@ DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
 
 
 def _has_codes(model: "VAETransformer") -> bool:
-    """Whether the latent is one of codes, for ``available_if``."""
+    """Whether the latent is one of codes."""
     fitted = getattr(model, "learned_", None)
     return (fitted.config.latent if fitted else model.latent) == "vq"
+
+
+def _offers_codes(model: "VAETransformer") -> bool:
+    """Whether there is ``codes``, and why not, for ``available_if``."""
+    if not _has_codes(model):
+        raise AttributeError("Only latent='vq' has codes.")
+    return True
 
 
 class VAETransformer(GeneratedTable):
@@ -396,7 +403,7 @@ class VAETransformer(GeneratedTable):
         Z = engine.posterior_mean(_rows(encoded))
         return self._like_input(Z, table)
 
-    @available_if(_has_codes)
+    @available_if(_offers_codes)
     def codes(self, X: ArrayLike) -> NDArray[np.integer]:
         """Return the indices of the codes of rows, by the member of ``transform``.
 

@@ -26,8 +26,8 @@ def _model_of(estimator: Any, method: str, display: str) -> Any:
     model = getattr(estimator, "vae_", estimator)
     if not (hasattr(model, "learned_") and hasattr(type(model), method)):
         raise TypeError(
-            f"{display} draws estimators of skvae that have {method}; got "
-            f"{type(model).__name__}. Of a Pipeline take the step itself."
+            f"{display} draws models of skvae, or what has one inside, that have "
+            f"{method}; got {type(model).__name__}. Of a Pipeline take the step itself."
         )
     return model
 
@@ -58,6 +58,9 @@ class LatentTraversalDisplay:
         Names of the columns.
     image_shape : tuple of int, optional
         Shape of a row as an image.
+    kl : ndarray of shape (n_dimensions,), optional
+        KL of the dimensions that were moved, in nats, for their labels: one of 0 moves
+        nothing.
 
     Attributes
     ----------
@@ -84,12 +87,14 @@ class LatentTraversalDisplay:
         dimensions: NDArray[np.integer],
         names: Sequence[str],
         image_shape: tuple[int, int] | None = None,
+        kl: Array | None = None,
     ) -> None:
         self.values = values
         self.rows = rows
         self.dimensions = dimensions
         self.names = names
         self.image_shape = image_shape
+        self.kl = kl
 
     @classmethod
     def from_estimator(
@@ -161,7 +166,8 @@ class LatentTraversalDisplay:
                 f"{cells.shape[1]}, the columns of a row."
             )
         rows = cells.reshape(*values.shape, -1)
-        display = cls(values, rows, dimensions, names, image_shape)
+        kl = estimator.kl_per_dimension_[dimensions]
+        display = cls(values, rows, dimensions, names, image_shape, kl)
         return display.plot(ax)
 
     def plot(self, ax: Any = None) -> "LatentTraversalDisplay":
@@ -197,7 +203,7 @@ class LatentTraversalDisplay:
     def _draw_lines(self, ax: Any, i: int) -> None:
         """One line a column."""
         ax.plot(self.values[i], self.rows[i])
-        ax.set_xlabel(f"latent {self.dimensions[i]}")
+        ax.set_xlabel(self._label(i, ", "))
 
     def _draw_images(self, ax: Any, i: int) -> None:
         """Images side by side."""
@@ -207,7 +213,14 @@ class LatentTraversalDisplay:
         places = width * (np.arange(len(self.values[i])) + 0.5)
         ax.set_xticks(places, [f"{value:.1f}" for value in self.values[i]])
         ax.set_yticks([])
-        ax.set_ylabel(f"latent {self.dimensions[i]}")
+        ax.set_ylabel(self._label(i, "\n"))
+
+    def _label(self, i: int, between: str) -> str:
+        """Name a dimension, with its KL where that is known."""
+        name = f"latent {self.dimensions[i]}"
+        if self.kl is None:
+            return name
+        return f"{name}{between}KL {self.kl[i]:.2f} nats"
 
 
 class LossCurveDisplay:
@@ -250,7 +263,8 @@ class LossCurveDisplay:
             Fitted.
         kind : {"loss", "kl"}, default="loss"
             ``"loss"``: the training objective and minus the bound on held-out rows,
-            nats a row. ``"kl"``: KL of each latent dimension, mean over members.
+            nats a row. ``"kl"``: KL of each latent dimension of the member whose
+            latents ``transform`` gives: a dimension is another thing in each member.
         ax : Axes, optional
 
         Returns
@@ -265,7 +279,7 @@ class LossCurveDisplay:
         estimator = _model_of(estimator, "partial_fit", cls.__name__)
         check_choice("kind", kind, WAYS)
         if kind == "kl":
-            kl = estimator.history_.kl.mean(axis=1)
+            kl = estimator.history_.kl[:, estimator.learned_.best_member]
             curves = {f"latent {i}": kl[:, i] for i in range(kl.shape[1])}
             return cls(curves, "KL, nats").plot(ax)
         curves = {"training": np.asarray(estimator.loss_curve_)}

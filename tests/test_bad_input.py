@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from inspect import signature
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,11 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from skvae import (
     CVAERegressor,
     VAEClassifier,
+    VAEImputer,
     VAEOutlierDetector,
     VAETransformer,
 )
+from skvae._estimator import _still_rising
 
 ESTIMATORS = [VAETransformer, CVAERegressor]
 ALL = [*ESTIMATORS, VAEClassifier]
@@ -220,7 +223,6 @@ def test_verbose_is_a_flag_or_a_count(Estimator, value):
 )
 def test_hidden_layer_sizes_must_be_positive_integers(Estimator, value, error):
     wrong = value[-1] if isinstance(value, tuple) else value
-    wrong = "a" if value == "ab" else wrong
     match = r"hidden_layer_sizes.*integer.*got " + re.escape(repr(wrong))
     with pytest.raises(error, match=match):
         fit(Estimator, table()[0], settings={"hidden_layer_sizes": value})
@@ -302,8 +304,9 @@ def test_a_large_beta_is_no_divergence_of_codes():
 
 def test_only_a_latent_of_codes_has_codes():
     X, _ = table()
-    with pytest.raises(AttributeError, match="codes"):
+    with pytest.raises(AttributeError, match="codes") as caught:
         VAETransformer().codes(X)
+    assert str(caught.value.__cause__) == "Only latent='vq' has codes."
 
 
 def test_free_bits_have_no_meaning_under_iwae():
@@ -542,9 +545,13 @@ def test_a_column_name_that_occurs_twice_is_refused(Estimator):
         (lambda X: X[["width", "height", "depth"]], "must be in the same order"),
         (lambda X: X[["height", "width"]], r"(?s)now missing.*depth"),
         (lambda X: X.assign(mass=1.0), r"(?s)unseen at fit time.*mass"),
+        (  # the column too many is named, and not what it holds
+            lambda X: X.assign(day=np.datetime64("2020-01-01")),
+            r"(?s)unseen at fit time.*day",
+        ),
         (lambda X: X.to_numpy()[:, :2], "X has 2 features, but .* is expecting 3"),
     ],
-    ids=["order", "missing", "extra", "array"],
+    ids=["order", "missing", "extra", "extra date", "array"],
 )
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_other_columns_than_those_of_fit_are_refused(Estimator, change, match):
@@ -675,13 +682,13 @@ def test_a_constant_target_is_refused():
         (lambda y: np.empty((60, 0)), r"0 feature\(s\)"),
         (
             lambda y: pd.Series(np.arange(60).astype("datetime64[s]"), name="when"),
-            says("y", "datetime64"),
+            says("y must be numeric", "'when'", "datetime64", "days since"),
         ),
         (
             lambda y: pd.DataFrame(
                 {"a": y, "d": np.arange(60).astype("datetime64[s]")}
             ),
-            says("y", "'d'", "datetime64"),
+            says("y must be numeric", "'d'", "datetime64", "days since"),
         ),
         (lambda y: pd.Series(y.astype(str)), says("y must be numeric", "text")),
         (
@@ -943,7 +950,7 @@ def test_levels_and_coverage_are_numbers(value):
     model = fit(CVAERegressor, X, y)
     with pytest.raises((ValueError, TypeError), match=rf"coverage .*{value}"):
         model.predict_interval(X, coverage=value)
-    with pytest.raises((ValueError, TypeError), match=r"(q|quantiles) must .*got "):
+    with pytest.raises((ValueError, TypeError), match=r"quantiles must .*got "):
         model.predict(X, quantiles=[0.5, value])
 
 
@@ -1006,12 +1013,24 @@ def test_a_collapsed_latent_is_named_with_what_to_change():
     """At beta = 1000 nothing is worth a nat."""
     X, y = table(150)
     changes = {"beta": 1e3, "kl_warmup": 0.0, "max_iter": 20, "objective": "elbo"}
-    match = says("2", "collapsed", "Raise kl_warmup", "free_bits", "beta (now 1000.0")
+    match = says("2", "collapsed", "kl_warmup (now 0", "free_bits", "beta (now 1000.0")
     for Estimator in ESTIMATORS:
         with pytest.warns(ConvergenceWarning, match=match):
             model = fit(Estimator, X, y, changes)
         assert model.active_units_ == 0
         assert (model.kl_per_dimension_ < 0.01).all()
+
+
+def test_a_collapsed_latent_of_a_short_fit_is_told_to_train_for_longer():
+    X, y = table(150)
+    changes = {"beta": 1e3, "kl_warmup": 0.0, "objective": "elbo"}
+    changes |= {"early_stopping": False, "batch_size": 75}
+    for limit, settings in (("max_iter", {}), ("max_steps", {"max_iter": 90})):
+        more = changes | {"max_steps": 10} | settings
+        with pytest.warns(ConvergenceWarning, match=f"collapsed .* Raise {limit}: "):
+            fit(VAETransformer, X, y, more)
+    with pytest.warns(ConvergenceWarning, match="collapsed .* Raise kl_warmup"):
+        fit(VAETransformer, X, y, changes | {"max_iter": 20})
 
 
 @quick
@@ -1060,6 +1079,43 @@ def test_too_few_epochs_are_named(Estimator):
     more = fit(Estimator, X, y, {"max_iter": 160})
     # the trait: there was much to gain
     assert max(more.validation_scores_) > max(short.validation_scores_) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("bound", "rising"),
+    [
+        (np.linspace(-5.0, -3.0, 30), True),
+        (np.append(np.linspace(-5.0, -3.0, 6), np.full(24, -3.0)), False),
+        # falls and comes half the way back: the best is long past
+        (
+            np.concatenate([np.linspace(-5.0, -3.0, 10), np.linspace(-6.0, -3.5, 20)]),
+            False,
+        ),
+        (np.linspace(-5.0, -4.95, 30), False),  # wavers by a cent a column
+        (np.array([-5.0]), True),
+    ],
+    ids=["rises", "is level", "was higher", "wavers", "one epoch"],
+)
+def test_a_bound_still_rises_where_much_came_late(bound, rising):
+    record = SimpleNamespace(stopped_early=False, bound=bound[:, None])
+    assert _still_rising(record, 2) is rising
+    stopped = SimpleNamespace(stopped_early=True, bound=bound[:, None])
+    assert not _still_rising(stopped, 2)
+
+
+@quick
+@pytest.mark.parametrize("Estimator", [*ESTIMATORS, VAEImputer, VAEOutlierDetector])
+def test_warnings_point_at_the_line_of_the_user(Estimator):
+    X, y = table(60)
+    frame = pd.DataFrame(X, columns=["a", "b", "c"]).assign(d=["s", "t"] * 30)
+    names = [f"row {i}" for i in range(60)]
+    with pytest.warns(UserWarning, match="names rows") as caught:
+        fit(Estimator, frame.assign(d=names), y)
+    model = fit(Estimator, frame, y)
+    answer = model.predict if hasattr(model, "predict") else model.transform
+    with pytest.warns(UserWarning, match="has not seen") as seen:
+        answer(frame.assign(d="u"))
+    assert {w.filename for w in [*caught, *seen]} == {__file__}
 
 
 @either

@@ -283,7 +283,12 @@ def test_training_goes_on_with_the_same_classes():
     [
         (None, ValueError, "requires y to be passed, but the target y is None"),
         (np.full(60, -1), ValueError, "every entry of y is -1"),
-        (np.full(60, 3), ValueError, r"at least two classes; got 1 class.*\[3\]"),
+        (np.full(60, 3), ValueError, r"at least two classes; got 1 class.*\[3\]\.$"),
+        (
+            [-1, 1] * 30,
+            ValueError,
+            r"got 1 class.*\[1\]; -1, None and NaN are no",
+        ),
         (np.linspace(0, 1, 60), ValueError, "Unknown label type"),
         (np.full(60, np.inf), ValueError, "y contains infinity"),
         (np.array(["a", 1] * 30, dtype=object), TypeError, "texts or integers.*'a'"),

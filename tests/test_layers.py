@@ -14,6 +14,7 @@ PACKAGE = Path(skvae.__file__).parent
 # first match wins: module prefix, height, packages that it may import beside the
 # standard library and the modules of skvae that lie lower
 LAYERS = [
+    ("skvae._warnings", -1, set()),
     ("skvae._engine.door", 0, {"torch", "numpy", "scipy"}),
     ("skvae._engine", 0, {"torch"}),
     ("skvae._table", 0, {"numpy", "pandas"}),

@@ -27,7 +27,7 @@ def resolve_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(
             "device must be 'auto', 'cpu', 'cuda' or another device that this torch "
-            f"build can use; got {device!r} ({str(error).splitlines()[0]})"
+            f"build can use; got {device!r} ({str(error).split('. ')[0]})"
         ) from error
     return resolved
 

@@ -1,6 +1,5 @@
 """Encode a table by its schema, and decode arrays into the columns of ``fit``."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from skvae._table.schema import (
     Schema,
 )
 from skvae._table.scores import normal_scores
+from skvae._warnings import warn
 
 Array = NDArray[np.float64]
 Rows = Array | pd.DataFrame  # rows as the user knows them
@@ -126,8 +126,10 @@ def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: igno
             f"{message} Set handle_unknown='warn' to take them as missing."
         )
     if unknown == "warn":
-        warnings.warn(
-            f"{message} The model takes them for missing.", UserWarning, stacklevel=5
+        warn(
+            f"{message} The model takes them for missing; where rows are completed, "
+            "the cells themselves stay.",
+            UserWarning,
         )
 
 

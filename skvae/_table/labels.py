@@ -1,11 +1,12 @@
 """Class labels in, codes out: the integer -1, None and NaN are no label."""
 
-import warnings
 from collections.abc import Hashable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from skvae._warnings import warn
 
 UNLABELLED = -1
 
@@ -27,12 +28,11 @@ def warn_of_text(classes: NDArray[np.generic]) -> None:
     texts = [label for label in classes.tolist() if isinstance(label, str)]
     words = [text for text in texts if not text.lstrip("+-").isdigit()]
     if "-1" in texts and words:
-        warnings.warn(
+        warn(
             f"y holds the text '-1' beside texts such as {words[0]!r}: it is taken for "
             "a class. A row without a label has the integer -1, None or NaN; an array "
             "that holds it beside texts has dtype object.",
             UserWarning,
-            stacklevel=5,
         )
 
 

@@ -95,7 +95,7 @@ def holds_text(X: object) -> bool:
     ValueError
         If it holds dates or durations.
     """
-    if not isinstance(X, np.ndarray | list | tuple):
+    if not isinstance(X, np.ndarray | list | tuple | pd.Series):
         return False
     try:
         cells = np.asarray(X)
@@ -106,7 +106,7 @@ def holds_text(X: object) -> bool:
             f"X must hold numbers or text; got dtype {cells.dtype}. Convert dates to "
             "numbers first, for example to days since a date."
         )
-    if cells.dtype.kind not in "OUS" or cells.ndim != 2:
+    if cells.dtype.kind not in "OUS":
         return False
     # bytes and dates are for the columns' own refusals; None is a missing value
     known = Number | np.bool_ | None
@@ -122,17 +122,9 @@ def refuse_text(X: object, name: str) -> None:
         Naming the first cell, or the column of a frame, that is no number.
     """
     if isinstance(X, pd.Series):
-        X = X.to_frame(name)
+        X = X.to_frame(name if X.name is None else X.name)
     if is_frame(X):
-        table = read_frame(X, name)
-        for i, labels in table.labels.items():
-            word = next((label for label in labels if isinstance(label, str)), None)
-            if word is None:  # categories that are numbers
-                continue
-            raise ValueError(
-                f"{name} must be numeric; column {table.names[i]!r} holds text such as "
-                f"{word!r}. Encode it first, or leave it out."
-            )
+        _refuse_text_columns(X, name)
         return
     if not isinstance(X, np.ndarray | list | tuple):
         return
@@ -153,6 +145,26 @@ def refuse_text(X: object, name: str) -> None:
             f"{name} must be numeric; it holds text such as {str(text[0])!r}. Encode "
             "it first, or leave it out."
         )
+
+
+def _refuse_text_columns(X: object, name: str) -> None:
+    """Refuse a frame of targets with a column of text or dates."""
+    frame = X if isinstance(X, pd.DataFrame) else _to_pandas(X)
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if dtype.kind in "mM" or isinstance(dtype, pd.PeriodDtype):
+            raise ValueError(
+                f"{name} must be numeric; column {column!r} is of dtype {dtype}. "
+                "Convert dates and durations to numbers first, for example to days "
+                "since a date."
+            )
+    table = read_frame(frame, name)
+    for i, labels in table.labels.items():
+        word = next((label for label in labels if isinstance(label, str)), None)
+        if word is not None:  # categories may be numbers
+            raise ValueError(
+                f"{name} must be numeric; column {table.names[i]!r} holds text such as "
+                f"{word!r}. Encode it first, or leave it out."
+            )
 
 
 def check_finite(table: RawTable, name: str = "X") -> None:

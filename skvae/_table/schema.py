@@ -1,6 +1,5 @@
 """What ``fit`` learned about the columns: kind, location, scale, resolution."""
 
-import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from skvae._table.reading import Labels, Levels, RawTable
 from skvae._table.scores import Knots, learn_knots
+from skvae._warnings import warn
 
 Array = NDArray[np.float64]
 
@@ -29,6 +29,8 @@ SMALLEST_SCALE = 1e-4
 LARGEST_FLOOR = 0.5
 # of a column; what is rarer shares the last code
 MOST_CODES = 256
+# so many different texts in as many rows are names of the rows
+FEWEST_NAMES = 20
 # values recur where each occurs so often on average, and there are no more of them
 OFTEN, MOST_RECURRING = 3, 1000
 
@@ -161,8 +163,7 @@ def learn_schema(
         infer_binary = density and not novelties
         kind = _kind(table, i, infer_binary, (kinds or {}).get(column), name)
         columns.append(_learn_column(table, i, weight, kind))
-        if columns[-1].pooled:
-            _warn_of_many(columns[-1], name)
+        _warn_of_names(columns[-1], table, i, name)
     constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
     if density and constant and not novelties:
         raise ValueError(
@@ -177,14 +178,24 @@ def learn_schema(
     return Schema(tuple(usable), table.frame is not None)
 
 
-def _warn_of_many(column: Column, name: str) -> None:
-    warnings.warn(
-        f"{name} column {column.name!r} has {len(column.categories)} categories: the "
-        f"{MOST_CODES - 1} most frequent are modelled one by one, the others together, "
-        "each with its share of them. Leave the column out if it names rows.",
-        UserWarning,
-        stacklevel=6,
-    )
+def _warn_of_names(column: Column, table: RawTable, i: int, name: str) -> None:
+    """Warn of a column with many categories, or of text that no two rows share."""
+    n = len(column.categories)
+    what = f"{name} column {column.name!r} has {n} categories"
+    n_seen = int((~np.isnan(table.values[:, i])).sum())
+    if column.pooled:
+        warn(
+            f"{what}: the {MOST_CODES - 1} most frequent are modelled one by one, the "
+            "others together, each with its share of them. Leave the column out if it "
+            "names rows.",
+            UserWarning,
+        )
+    elif i in table.labels and i not in table.levels and n == n_seen >= FEWEST_NAMES:
+        warn(
+            f"{what} in {n} rows, one each: nothing can be learned from it. Leave the "
+            "column out if it names rows.",
+            UserWarning,
+        )
 
 
 def _with_unit_scale(column: Column) -> Column:
