@@ -151,7 +151,7 @@ top_right.plot(grid_x, quantiles, color="C0", lw=1.3)
 top_right.set(title="Uneven noise", xlabel="x", ylabel="y", ylim=(-3, 3))
 
 shown = [
-    Patch(color="#6baed6", label="learned density, by its peak"),
+    Patch(color="#6baed6", label="learned density, for each x by its own peak"),
     Line2D([], [], marker="o", linestyle="", markersize=3, color="0.25", label="rows"),
 ]
 dashed = {"color": "C3", "linestyle": "--"}

@@ -10,6 +10,6 @@ WITHIN = ("skvae.", "sklearn.utils._set_output")
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the innermost line that is not of the library."""
     frame, level = sys._getframe(), 1
-    while frame.f_back and frame.f_globals["__name__"].startswith(WITHIN):
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(WITHIN):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
