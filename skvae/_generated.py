@@ -82,7 +82,12 @@ class GeneratedTable(LatentVariableEstimator):
         kinds = self._kinds(table.names)
         kinds |= {column: KINDS[name] for column, name in asked.items()}
         schema = learn_schema(
-            table, weight, density=True, novelties=self._novelties, kinds=kinds
+            table,
+            weight,
+            density=True,
+            novelties=self._novelties,
+            warped=not self._novelties,
+            kinds=kinds,
         )
         self.likelihoods_ = {
             column.name: asked.get(column.name) or self._automatic[column.kind]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skvae._table.reading import Labels, RawTable
 from skvae._table.schema import (
     BINARY,
+    CONTINUOUS,
     COUNT,
     DISCRETE,
     NUMERIC,
@@ -48,8 +49,7 @@ def encode(
         _check_numbers(column, table, i, where)
         if column.kind == BINARY:
             cells[:, i] = _zeros_and_ones(cells[:, i], where, unknown)
-        if column.kind == POSITIVE:
-            cells[:, i] = np.log(cells[:, i])
+        cells[:, i] = column.warp.forward(cells[:, i])
     cells = (cells - schema.shift) / schema.scale
     scores = [
         normal_scores(schema.columns[i].knots, cells[:, i]) for i in schema.scored
@@ -136,8 +136,8 @@ def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: igno
 def decode_array(schema: Schema, values: Array) -> Array:
     """Return cells (..., D) to the units of ``fit``; codes stay, rounded."""
     out = values * schema.scale + schema.shift
-    for i in schema.of_kind(POSITIVE):
-        out[..., i] = np.exp(out[..., i])
+    for i in schema.of_kind(*NUMERIC):
+        out[..., i] = schema.columns[i].warp.inverse(out[..., i])
     for i in schema.of_kind(BINARY, *DISCRETE):
         out[..., i] = np.round(out[..., i])
     return out
@@ -294,13 +294,11 @@ def log_scale(schema: Schema, table: RawTable) -> Array:
     log p(x) in original units is the encoded log density minus this. For categories
     that share a code it is minus the log of the share that each has of it.
     """
-    numeric = list(schema.of_kind(*NUMERIC))
     jacobian = np.zeros(table.values.shape)
-    jacobian[:, numeric] = np.log(schema.scale[numeric])
-    for i in schema.of_kind(COUNT):
-        jacobian[:, i] = 0.0  # a mass, whatever the units
-    for i in schema.of_kind(POSITIVE):
-        jacobian[:, i] += np.log(table.values[:, i])
+    for i in schema.of_kind(CONTINUOUS, POSITIVE):  # a count has a mass in any units
+        column = schema.columns[i]
+        slope = column.warp.log_slope(table.values[:, i])
+        jacobian[:, i] = np.log(column.scale) - slope
     for i, column in enumerate(schema.columns):
         if column.pooled:
             where = f"column {column.name!r}"

@@ -8,17 +8,19 @@ from numpy.typing import NDArray
 
 from skvae._table.reading import Labels, Levels, RawTable
 from skvae._table.scores import Knots, learn_knots
+from skvae._table.warps import Identity, Log, Warp, warp_for
 from skvae._warnings import warn
 
 Array = NDArray[np.float64]
 
 CONTINUOUS = "continuous"
-POSITIVE = "positive"  # encoded by its logarithm
+POSITIVE = "positive"
 COUNT = "count"
 BINARY = "binary"
 ORDINAL = "ordinal"
 CATEGORICAL = "categorical"
 
+IDENTITY = Identity()
 NUMERIC = (CONTINUOUS, POSITIVE, COUNT)
 DISCRETE = (ORDINAL, CATEGORICAL)  # encoded as positions among the categories
 
@@ -39,8 +41,8 @@ OFTEN, MOST_RECURRING = 3, 1000
 class Column:
     """One column and its encoding.
 
-    Numeric columns are standardised by ``shift`` and ``scale`` (``POSITIVE`` ones after
-    taking the logarithm), binary ones keep 0 and 1, discrete ones become positions in
+    Numeric columns are standardised by ``shift`` and ``scale`` after their ``warp``,
+    binary ones keep 0 and 1, discrete ones become positions in
     ``categories``. ``resolution`` is the standard deviation, in standardised units, of
     a value rounded as this column is: what no decoder may claim to know better.
     ``knots`` map standardised values to normal scores; without them there is no second
@@ -59,6 +61,7 @@ class Column:
     shift: float = 0.0
     scale: float = 1.0
     resolution: float = 1.0
+    warp: Warp = IDENTITY
     knots: Knots = ()
     categories: Labels = ()
     pooled: tuple[float, ...] = ()
@@ -120,6 +123,7 @@ def learn_schema(
     density: bool,
     scored: bool = False,
     novelties: bool = False,
+    warped: bool = False,
     kinds: Mapping[Hashable, str] | None = None,
     name: str = "X",
 ) -> Schema:
@@ -140,6 +144,9 @@ def learn_schema(
         Whether rows to come may be unlike any here: a constant numeric column is then
         kept under ``density``, with scale 1 in its own units and the largest floor,
         and numbers that are all 0 or 1 are numbers, not binary.
+    warped : bool
+        Whether columns with heavy tails whose kind is inferred are modelled on the
+        scale of an asinh, where a few extremes do not crowd the others together.
     kinds : mapping of str to str, optional
         Kinds of columns, where they are not to be inferred.
     name : str
@@ -161,8 +168,9 @@ def learn_schema(
     columns = []
     for i, column in enumerate(table.names):
         infer_binary = density and not novelties
-        kind = _kind(table, i, infer_binary, (kinds or {}).get(column), name)
-        columns.append(_learn_column(table, i, weight, kind))
+        asked = (kinds or {}).get(column)
+        kind = _kind(table, i, infer_binary, asked, name)
+        columns.append(_learn_column(table, i, weight, kind, warped and asked is None))
         _warn_of_names(columns[-1], table, i, name)
     constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
     if density and constant and not novelties:
@@ -236,7 +244,9 @@ def _kind(
     return asked
 
 
-def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
+def _learn_column(
+    table: RawTable, i: int, weight: Array, kind: str, warped: bool
+) -> Column:
     cells = table.values[:, i]
     seen = ~np.isnan(cells)
     values, weights = cells[seen], weight[seen]
@@ -246,11 +256,15 @@ def _learn_column(table: RawTable, i: int, weight: Array, kind: str) -> Column:
     if kind in DISCRETE:
         return _with_categories(plain, table, i, values, weights)
     plain = replace(plain, lattice=recurring(values))
-    if kind == POSITIVE:
-        values = np.log(values)
     shift, scale = location_and_scale(values, weights)
     if scale == 0.0:
         return replace(plain, shift=shift, scale=0.0)
+    warp = warp_for(values, weights, scale) if warped else IDENTITY
+    warp = Log() if kind == POSITIVE else warp
+    if warp != IDENTITY:
+        values = warp.forward(values)
+        plain = replace(plain, warp=warp)
+        shift, scale = location_and_scale(values, weights)
     resolution = np.clip(
         rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
     )
