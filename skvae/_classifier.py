@@ -269,8 +269,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         ------
         ValueError, TypeError
             If a parameter is out of range, ``y`` has labels of fewer than two classes,
-            or a column holds dates or mixed objects, is infinite, constant or without
-            any value; the message names it.
+            or a column holds dates or mixed objects, is infinite or without any
+            value; the message names it.
         """
         proceed = self._continues()
         with self._unchanged_on_error():

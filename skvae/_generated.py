@@ -85,8 +85,8 @@ class GeneratedTable(LatentVariableEstimator):
             table,
             weight,
             density=True,
+            constants=True,
             novelties=self._novelties,
-            warped=not self._novelties,
             kinds=kinds,
         )
         self.likelihoods_ = {

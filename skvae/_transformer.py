@@ -66,8 +66,9 @@ class VAETransformer(GeneratedTable):
         have heavy tails and several modes as often as not. Where a few extremes have
         blown up the standard deviation to more than ten times what the quartiles
         speak for, the mixture is one on the scale of an asinh [13]_, and so are
-        expected values, which come near a median there. Columns of an array are named
-        ``"x0"``, ``"x1"``, ...
+        expected values, which come near a median there. A constant is drawn and
+        imputed as it is, and another value in its column the less likely the more of
+        its units it is away. Columns of an array are named ``"x0"``, ``"x1"``, ...
     prior : {"normal", "mixture", "vamp", "flow"}, default="normal"
         p(z). ``"normal"``: N(0, I). ``"mixture"``: a mixture of Gaussians fitted to the
         posteriors of the training rows after training [5]_, so that ``sample`` draws z
@@ -343,7 +344,7 @@ class VAETransformer(GeneratedTable):
         ------
         ValueError, TypeError
             If a parameter is out of range, or a column holds dates or mixed objects, is
-            infinite, constant or without any value; the message names it.
+            infinite or without any value; the message names it.
         """
         proceed = self._continues()
         with self._unchanged_on_error():

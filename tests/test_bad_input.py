@@ -406,13 +406,33 @@ def test_a_column_without_any_value_is_refused(Estimator):
         fit(Estimator, X)
 
 
+@quick
+@pytest.mark.parametrize("Estimator", [VAETransformer, VAEClassifier])
 @pytest.mark.parametrize("value", [3.0, 0.1, -1e9])
-def test_a_constant_column_has_no_density_and_is_refused(value):
+def test_a_constant_column_is_taken_and_comes_back(Estimator, value):
+    """As in a fold, where a column that varies may not."""
     X, _ = frame()
     X["width"] = value
-    match = says("X", "constant", "width", "differ by more than 1e-12")
+    model = fit(Estimator, X)
+    assert (model.sample(20, random_state=0)["width"] == value).all()
+    assert np.isfinite(model.score_samples(X)).all()
+    # another value is possible, and less likely the further it is away
+    scores = [model.score_samples(X.assign(width=value + s)) for s in (0.0, 2.0, 4.0)]
+    assert (scores[0] > scores[1]).all()
+    assert (scores[1] > scores[2]).all()
+    if Estimator is VAETransformer:
+        holes = X.assign(width=np.where(np.arange(60) < 5, np.nan, value))
+        assert (model.impute(holes)["width"] == value).all()
+        assert (model.inverse_transform(model.transform(X))["width"] == value).all()
+
+
+@pytest.mark.parametrize("Estimator", [VAETransformer, VAEClassifier])
+def test_numbers_that_would_be_taken_for_constants_are_refused(Estimator):
+    X, _ = frame()
+    X["width"] = 2.0**53 + 2.0 * np.arange(60)
+    match = says("X", "constant", "width", "differ by more than 1e-12", "offset")
     with pytest.raises(ValueError, match=match):
-        fit(VAETransformer, X)
+        fit(Estimator, X)
 
 
 @quick

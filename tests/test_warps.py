@@ -22,7 +22,7 @@ def table_of(values):
 
 def learn(values, weight=None, **more):
     weight = np.ones(len(values)) if weight is None else weight
-    options = {"density": True, "warped": True} | more
+    options = {"density": True} | more
     return learn_schema(table_of(values), weight, **options)
 
 
@@ -82,7 +82,7 @@ def test_only_where_the_kind_is_inferred_and_half_of_the_values_differ():
     assert learn(values).columns[0].warp != Identity()
     asked = learn(values, kinds={"x0": CONTINUOUS})
     mostly_zero = learn(np.append(np.zeros(80), values[-20:]))
-    for schema in (asked, mostly_zero, learn(values, warped=False)):
+    for schema in (asked, mostly_zero, learn(values, novelties=True)):
         assert schema.columns[0].warp == Identity()
 
 

@@ -153,7 +153,7 @@ def decode(
 
     With ``rng`` they are draws: of rare categories that share a code it picks one, and
     a value of a column whose values recur becomes the nearest of them. Without it they
-    are expectations, and the category is the most frequent.
+    are expectations, and the category is the most frequent. A constant stays one.
     """
     cells = decode_array(schema, values)
     columns = {
@@ -180,7 +180,7 @@ def _restore(
 ) -> pd.Series | pd.api.extensions.ExtensionArray:
     """Return one decoded column in the dtype of ``fit``."""
     if column.kind not in DISCRETE:
-        drawn = rng is not None and column.lattice
+        drawn = column.lattice and (rng is not None or len(column.lattice) == 1)
         return _as_dtype(_nearest(column, cells) if drawn else cells, column.dtype)
     positions = cells.astype(int)
     if column.pooled and rng is not None:

@@ -121,9 +121,9 @@ def learn_schema(
     weight: Array,
     *,
     density: bool,
+    constants: bool = False,
     scored: bool = False,
     novelties: bool = False,
-    warped: bool = False,
     kinds: Mapping[Hashable, str] | None = None,
     name: str = "X",
 ) -> Schema:
@@ -136,17 +136,18 @@ def learn_schema(
     weight : ndarray of shape (n_rows,)
         A row of weight w counts as w rows.
     density : bool
-        Whether the columns get a density: then a constant numeric column, whose
-        density would be infinite, is refused. Else it is encoded as 0.
+        Whether the columns get a density. Then numbers that are all 0 or 1 are binary,
+        and columns with heavy tails are modelled on the scale of an asinh, where a few
+        extremes do not crowd the others together, both unless a kind is asked for.
+    constants : bool
+        Whether a constant numeric column is kept under ``density``, with scale 1 in its
+        own units and the largest floor. Else it is refused, since its density would be
+        infinite. Without ``density`` it is encoded as 0.
     scored : bool
         Whether numeric columns are encoded as normal scores, too.
     novelties : bool
-        Whether rows to come may be unlike any here: a constant numeric column is then
-        kept under ``density``, with scale 1 in its own units and the largest floor,
-        and numbers that are all 0 or 1 are numbers, not binary.
-    warped : bool
-        Whether columns with heavy tails whose kind is inferred are modelled on the
-        scale of an asinh, where a few extremes do not crowd the others together.
+        Whether rows to come may be unlike any here: what ``density`` infers from the
+        values is then not inferred.
     kinds : mapping of str to str, optional
         Kinds of columns, where they are not to be inferred.
     name : str
@@ -155,8 +156,9 @@ def learn_schema(
     Raises
     ------
     ValueError
-        If a column has no observed cell, is constant and numeric under ``density``
-        without ``novelties``, or holds values that the kind asked for does not have.
+        If a column has no observed cell, holds values that the kind asked for does not
+        have or, under ``density``, that float64 cannot tell apart, or is constant
+        without ``constants``.
     """
     observed = ~np.isnan(table.values)
     empty = [table.names[i] for i in np.flatnonzero(~observed.any(axis=0))]
@@ -165,22 +167,21 @@ def learn_schema(
             f"{name} has no observed value in column {empty}; expected at least one. "
             "Leave it out."
         )
+    inferred = density and not novelties
     columns = []
     for i, column in enumerate(table.names):
-        infer_binary = density and not novelties
         asked = (kinds or {}).get(column)
-        kind = _kind(table, i, infer_binary, asked, name)
-        columns.append(_learn_column(table, i, weight, kind, warped and asked is None))
+        kind = _kind(table, i, inferred, asked, name)
+        columns.append(_learn_column(table, i, weight, kind, inferred and not asked))
         _warn_of_names(columns[-1], table, i, name)
-    constant = [c.name for c in columns if c.kind in NUMERIC and c.scale == 0.0]
-    if density and constant and not novelties:
-        raise ValueError(
-            f"{name} has constant column {constant}; expected values that differ by "
-            "more than 1e-12 of their size, since the density of a constant is "
-            "infinite. Leave it out; where they do differ, subtract an offset."
-        )
+    still = [i for i, c in enumerate(columns) if c.kind in NUMERIC and c.scale == 0.0]
+    if density:
+        _check_constants(columns, still, table.values, constants, name)
     # a constant condition encodes as 0
-    usable = [c if c.scale > 0.0 else _with_unit_scale(c) for c in columns]
+    usable = [
+        _as_constant(c, table.values[:, i]) if i in still else c
+        for i, c in enumerate(columns)
+    ]
     if scored:
         usable = [_scored(c, table.values[:, i], weight) for i, c in enumerate(usable)]
     return Schema(tuple(usable), table.frame is not None)
@@ -206,9 +207,30 @@ def _warn_of_names(column: Column, table: RawTable, i: int, name: str) -> None:
         )
 
 
-def _with_unit_scale(column: Column) -> Column:
-    """Give a constant its own units, and a floor that forgives half of one."""
-    return replace(column, scale=1.0, resolution=LARGEST_FLOOR)
+def _check_constants(
+    columns: list[Column], still: list[int], values: Array, allowed: bool, name: str
+) -> None:
+    """Refuse columns ``still`` that are constant, or would be taken for it."""
+    alike = [i for i in still if np.nanmin(values[:, i]) != np.nanmax(values[:, i])]
+    refused = alike if allowed else still
+    if refused:
+        raise ValueError(
+            f"{name} has constant column {[columns[i].name for i in refused]}; "
+            "expected values that differ by more than 1e-12 of their size, since the "
+            "density of a constant is infinite. Leave it out; where they do differ, "
+            "subtract an offset."
+        )
+
+
+def _as_constant(column: Column, values: Array) -> Column:
+    """Give a constant its own units, and a floor that forgives half of one.
+
+    No other value is drawn.
+    """
+    value = float(np.nanmin(values))  # the mean may be off by a rounding
+    return replace(
+        column, shift=value, scale=1.0, resolution=LARGEST_FLOOR, lattice=(value,)
+    )
 
 
 def _kind(
