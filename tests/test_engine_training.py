@@ -355,8 +355,12 @@ def test_the_other_members_are_kept_twice_as_late():
     assert (kept == 2 * best + 1).any()
 
 
-def test_a_late_member_that_has_fallen_too_far_is_kept_from_before():
-    """Weights whose bound is a quarter of a nat a column below the best are no use."""
+@pytest.mark.parametrize(("held_out", "share"), [(30, 1.0), (5, 0.2)])
+def test_a_late_member_that_has_fallen_too_far_is_kept_from_before(held_out, share):
+    """Weights whose bound is a quarter of a nat a column below the best are no use.
+
+    On fewer than 25 held-out rows a fall tells less, and less is allowed.
+    """
     model = model_config(n_estimators=2)
     where = torch.device("cpu")
     built = LatentModel(model, where, torch.float32)
@@ -364,14 +368,14 @@ def test_a_late_member_that_has_fallen_too_far_is_kept_from_before():
     weights = built.layout.initial(2, generator)
     x = torch.tensor(table(30), dtype=torch.float32)
     rows = train.Rows.pack(x, None, x[:, :0], None, torch.ones(30))
-    index = torch.arange(30).expand(2, -1)
+    index = torch.arange(held_out).expand(2, -1)
     monitor = train.Monitor(
         built, rows, index, TrainConfig(), weights, generator, True, 100
     )
     start = float(monitor.start.max())
 
     def look(epoch, height):
-        bound = torch.full((2,), start + height)
+        bound = torch.full((2,), start + share * height)
         monitor.evaluate = lambda w: (bound, torch.zeros(2, 2))
         monitor.look(epoch, torch.full_like(weights, epoch))
         return monitor.kept_epoch.tolist(), monitor.kept[:, 0].tolist()

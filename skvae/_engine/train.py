@@ -23,6 +23,7 @@ DIVERGED = 1.0  # nats a column by which a fit must be worse than untrained weig
 # after so many times the epochs of its best
 PAST_BEST = 2.0
 FALLEN = 0.25  # nats a column below its best at which a member is kept no more
+TELLING_ROWS = 25  # held-out rows whose bound tells as much; fewer allow less of a fall
 SYNC_EVERY = 10  # epochs between two looks of the host at a GPU's progress
 
 
@@ -269,8 +270,8 @@ class Monitor:
     """The bound on held-out rows after each epoch, and the weights that are kept.
 
     With validation rows a member is at its best where its bound is highest; every other
-    member is kept as it is ``PAST_BEST`` times as late, or before its bound has
-    ``FALLEN``. Without them, the newest weights that have not diverged are kept.
+    member is kept as it is ``PAST_BEST`` times as late, or before its bound has fallen
+    by ``FALLEN``. Without them, the newest weights that have not diverged are kept.
     """
 
     def __init__(
@@ -301,6 +302,8 @@ class Monitor:
         self.kept_epoch = torch.full_like(self.start, -1.0)
         self.best_bound, self.best_epoch = self.kept_bound, self.kept_epoch
         self.reference, self.rise_epoch = self.kept_bound, self.kept_epoch
+        share = min(1.0, index.shape[1] / TELLING_ROWS)
+        self.may_fall = FALLEN * share * model.config.n_columns
         is_late = torch.arange(len(weights), device=weights.device) % 2 == 1
         self.past_best = torch.where(is_late, PAST_BEST, 1.0)
         self.patience_from = (
@@ -328,7 +331,7 @@ class Monitor:
         better = usable & ((bound > floor) | ~floor.isfinite())
         self.best_bound = torch.where(better, bound, self.best_bound)
         self.best_epoch = torch.where(better, float(epoch), self.best_epoch)
-        sound = usable & (bound >= self.best_bound - FALLEN * self.n_columns)
+        sound = usable & (bound >= self.best_bound - self.may_fall)
         keeps = sound & (epoch + 1 <= self.past_best * (self.best_epoch + 1))
         self.kept = torch.where(keeps.unsqueeze(1), weights, self.kept)
         self.kept_bound = torch.where(keeps, bound, self.kept_bound)
