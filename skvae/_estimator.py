@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
@@ -78,7 +78,8 @@ class LatentVariableEstimator(
             if not reset:  # a column too many is said before what it holds
                 validate_data(self, X, reset=False, skip_check_array=True)
             table = reading.read_frame(X, name)
-            validate_data(self, X, reset=reset, skip_check_array=True)
+            if reset:
+                validate_data(self, X, reset=True, skip_check_array=True)
             _check_size(table, min_rows)
         elif reading.holds_text(X):
             cells = np.asarray(X, dtype=object)
@@ -132,12 +133,13 @@ class LatentVariableEstimator(
 
     def _hidden(self) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes
-        if isinstance(sizes, str) or not isinstance(sizes, Iterable):
+        try:
+            return tuple(None if isinstance(sizes, str) else sizes)
+        except TypeError as error:
             raise TypeError(
                 "hidden_layer_sizes must be a sequence of integers such as (128, 128); "
                 f"got {sizes!r}."
-            )
-        return tuple(sizes)
+            ) from error
 
     def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
         """``min_scale`` of the numeric columns, in standardised units."""

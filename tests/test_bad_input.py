@@ -216,6 +216,7 @@ def test_verbose_is_a_flag_or_a_count(Estimator, value):
         (32, TypeError),
         (None, TypeError),
         ("ab", TypeError),
+        (np.array(32), TypeError),
         ((32, 1.5), TypeError),
         ((32, 0), ValueError),
         ((-8,), ValueError),
@@ -424,6 +425,17 @@ def test_a_constant_column_is_taken_and_comes_back(Estimator, value):
         holes = X.assign(width=np.where(np.arange(60) < 5, np.nan, value))
         assert (model.impute(holes)["width"] == value).all()
         assert (model.inverse_transform(model.transform(X))["width"] == value).all()
+
+
+@quick
+def test_a_constant_on_a_log_scale_is_one_in_its_own_units():
+    X, _ = frame()
+    X["width"] = 7.0
+    vae = fit(VAETransformer, X, settings={"likelihood": {"width": "lognormal"}})
+    assert (vae.sample(20, random_state=0)["width"] == 7.0).all()
+    scores = [vae.score_samples(X.assign(width=w)) for w in (7.0, 70.0, 700.0)]
+    assert (scores[0] > scores[1]).all()
+    assert (scores[1] > scores[2]).all()
 
 
 @pytest.mark.parametrize("Estimator", [VAETransformer, VAEClassifier])

@@ -25,9 +25,10 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
         Generator(resolved)
     except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
         raise ValueError(
             "device must be 'auto', 'cpu', 'cuda' or another device that this torch "
-            f"build can use; got {device!r} ({str(error).split('. ')[0]})"
+            f"build can use; got {device!r} ({reason})"
         ) from error
     return resolved
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from skvae._table.reading import Labels, Levels, RawTable
 from skvae._table.scores import Knots, learn_knots
-from skvae._table.warps import Identity, Log, Warp, warp_for
+from skvae._table.warps import Identity, Log, Warp, warp_for, weighted_quantiles
 from skvae._warnings import warn
 
 Array = NDArray[np.float64]
@@ -228,8 +228,9 @@ def _as_constant(column: Column, values: Array) -> Column:
     No other value is drawn.
     """
     value = float(np.nanmin(values))  # the mean may be off by a rounding
+    shift = float(column.warp.forward(np.array(value)))
     return replace(
-        column, shift=value, scale=1.0, resolution=LARGEST_FLOOR, lattice=(value,)
+        column, shift=shift, scale=1.0, resolution=LARGEST_FLOOR, lattice=(value,)
     )
 
 
@@ -278,15 +279,15 @@ def _learn_column(
     if kind in DISCRETE:
         return _with_categories(plain, table, i, values, weights)
     plain = replace(plain, lattice=recurring(values))
+    if kind == POSITIVE:
+        plain = replace(plain, warp=Log())
+    elif warped:
+        _, scale = location_and_scale(values, weights)
+        plain = replace(plain, warp=warp_for(values, weights, scale))
+    values = plain.warp.forward(values)
     shift, scale = location_and_scale(values, weights)
     if scale == 0.0:
         return replace(plain, shift=shift, scale=0.0)
-    warp = warp_for(values, weights, scale) if warped else IDENTITY
-    warp = Log() if kind == POSITIVE else warp
-    if warp != IDENTITY:
-        values = warp.forward(values)
-        plain = replace(plain, warp=warp)
-        shift, scale = location_and_scale(values, weights)
     resolution = np.clip(
         rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
     )
@@ -356,7 +357,6 @@ def rounding_error(values: Array, weight: Array | None = None) -> float:
         return 0.0
     gaps = np.diff(distinct)
     nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
-    order = np.argsort(nearest)
-    share = np.cumsum(np.bincount(place.ravel(), weight)[order])
-    median = nearest[order][np.searchsorted(share, 0.5 * share[-1])]
+    count = np.bincount(place.ravel(), weight).astype(np.float64)
+    (median,) = weighted_quantiles(nearest, count, [0.5])
     return float(median) / np.sqrt(12.0)

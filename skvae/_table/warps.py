@@ -80,12 +80,16 @@ class Asinh:
         return -np.log(np.hypot(1.0, steps)) - np.log(self.unit)
 
 
-def warp_for(values: Array, weight: Array, scale: float) -> Warp:
-    """Asinh for values whose ``scale``, a standard deviation, a few have blown up."""
+def weighted_quantiles(values: Array, weight: Array, levels: list[float]) -> Array:
+    """Smallest values with these shares of the weight at or below them."""
     order = np.argsort(values)
     share = np.cumsum(weight[order])
-    places = np.searchsorted(share, np.array([0.25, 0.5, 0.75]) * share[-1])
-    low, middle, high = values[order][places]
+    return values[order][np.searchsorted(share, np.array(levels) * share[-1])]
+
+
+def warp_for(values: Array, weight: Array, scale: float) -> Warp:
+    """Asinh for values whose ``scale``, a standard deviation, a few have blown up."""
+    low, middle, high = weighted_quantiles(values, weight, [0.25, 0.5, 0.75])
     unit = (high - low) / QUARTILES
     if 0.0 < HEAVY_TAILS * unit < scale:
         return Asinh(float(middle), float(unit))
