@@ -11,11 +11,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import mutual_info_score
 
@@ -58,6 +60,8 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "kl_schedule='cyclical'": {"kl_warmup": 0.5, "kl_schedule": "cyclical"},
     "free_bits=0.2": {"kl_warmup": 0.0, "free_bits": 0.2},
 }
+PRIORS = ("default", "prior='mixture'", "prior='vamp'", "prior='flow'", "latent='vq'")
+N_MODES, MODE_SPREAD = 12, 0.2  # of clusters on corners of the cube from -1 to 1
 POWERFUL = "bimodal"  # data on which a decoder of 20 components needs no latent
 BETAS = (1.0, 2.0, 4.0)
 
@@ -223,6 +227,43 @@ def draw_schedules(path: str, name: str, seed: int) -> None:
     figure.savefig(path, dpi=120)
 
 
+# -- modes ---------------------------------------------------------------------------
+
+
+def modes_table(n: int, seed: int) -> tuple[Array, Array]:
+    """Rows in clusters on corners of a cube of six dimensions; rows and corners.
+
+    The largest cluster has six times the rows of the smallest.
+    """
+    rng = np.random.default_rng(seed)
+    corners = np.array(list(product((-1.0, 1.0), repeat=6)))
+    corners = corners[rng.permutation(len(corners))[:N_MODES]]
+    shares = np.linspace(6.0, 1.0, N_MODES)
+    owners = rng.choice(N_MODES, size=n, p=shares / shares.sum())
+    return corners[owners] + MODE_SPREAD * rng.normal(size=(n, 6)), corners
+
+
+def cover(variant: dict[str, Any], seed: int) -> dict[str, float]:
+    """Fit to clusters; which of them new rows reach, and how many rows reach none.
+
+    A row is of a cluster within the radius that holds all but a thousandth of the
+    cluster; a cluster is covered by half of its share of held-out rows.
+    """
+    X, corners = modes_table(4000, seed)
+    train, test = X[:2000], X[2000:]
+    vae = VAETransformer(n_estimators=1, random_state=seed, **variant).fit(train)
+    radius = MODE_SPREAD * np.sqrt(chi2.ppf(0.999, X.shape[1]))
+    new, old = (
+        np.linalg.norm(rows[:, None] - corners, axis=2) < radius
+        for rows in (vae.sample(len(test), random_state=seed), test)
+    )
+    return {
+        "modes covered": float((new.mean(axis=0) > 0.5 * old.mean(axis=0)).sum()),
+        "of": float(N_MODES),
+        "rows of no mode, %": 100.0 * float((~new.any(axis=1)).mean()),
+    }
+
+
 # -- what z is drawn from ------------------------------------------------------------
 
 
@@ -263,6 +304,10 @@ def plan(
         work.append(
             ("beta", "factors", f"beta={beta:g}", lambda s, b=beta: disentangle(b, s))
         )
+    for title in PRIORS:
+        work.append(
+            ("modes", "clusters", title, lambda s, c=VARIANTS[title]: cover(c, s))
+        )
     for title, change in SCHEDULES.items():
         work.append(
             (
@@ -288,6 +333,7 @@ def plan(
 TITLES = {
     "tables": "Priors, posteriors and latents: held-out rows of tables",
     "beta": "β and independent factors (MIG: 1 is a latent for each factor)",
+    "modes": "Twelve clusters: do new rows cover them?",
     "collapse": "A powerful decoder: 20 components, one output of two modes",
     "generation": "Drawing several outputs given features",
 }

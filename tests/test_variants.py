@@ -5,13 +5,14 @@ A variant that is not in ``VARIANTS`` does not exist.
 
 import pickle
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from skvae import CVAERegressor, VAETransformer
+from skvae import CVAERegressor, VAEClassifier, VAETransformer
 from skvae._engine.config import LATENTS, OBJECTIVES, POSTERIORS, SCHEDULES
 from skvae._regressor import PRIORS as CONDITIONAL_PRIORS
 from skvae._transformer import PRIORS
@@ -61,8 +62,10 @@ CONDITIONAL = [
     {"objective": "elbo", "free_bits": 0.1},
     {"n_components": 0},
 ]
+WITH_LABELS = [{}, {"n_draws": 4, "beta": 2.0}, {"kl_schedule": "cyclical"}]
 VARIANTS = [(VAETransformer, settings) for settings in TABLE]
 VARIANTS += [(CVAERegressor, settings) for settings in CONDITIONAL]
+VARIANTS += [(VAEClassifier, settings) for settings in WITH_LABELS]
 
 
 def name(value):
@@ -89,17 +92,28 @@ def build(Estimator, settings):
     return Estimator(**SMALL | settings)
 
 
-def fit(Estimator, settings, X):
-    model = build(Estimator, settings)
+def observed(Estimator, X):
+    """What a density is asked of: the table, or features and targets."""
     if Estimator is CVAERegressor:
-        return model.fit(X[:, :1], np.nan_to_num(X[:, 1:], nan=4.0))
-    return model.fit(X)
+        return X[:, :1], np.nan_to_num(X[:, 1:], nan=4.0)
+    return (X,)
+
+
+def given(Estimator, X):
+    """What ``fit`` takes: every other row has a label where there are labels."""
+    if Estimator is VAEClassifier:
+        y = np.where(np.nan_to_num(X[:, 0], nan=0.0) > 3.0, 1, 0)
+        y[::2] = -1
+        return X, y
+    return observed(Estimator, X)
+
+
+def fit(Estimator, settings, X):
+    return build(Estimator, settings).fit(*given(Estimator, X))
 
 
 def score(model, X):
-    if isinstance(model, CVAERegressor):
-        return model.score_samples(X[:, :1], np.nan_to_num(X[:, 1:], nan=4.0))
-    return model.score_samples(X)
+    return model.score_samples(*observed(type(model), X))
 
 
 def test_every_choice_of_every_parameter_is_among_the_variants():
@@ -122,9 +136,13 @@ def test_a_variant_is_a_scikit_learn_estimator(Estimator, settings):
     # stochastic learners meet other batches with weights than with repeated rows
     weights = "check_sample_weight_equivalence_on_dense_data"
     accuracy = "check_regressors_train"  # three epochs are not enough for R² of 0.5
+    expected = [weights, accuracy]
+    if Estimator is VAEClassifier:
+        # one of its classes is -1, which is no class here; nor are three epochs enough
+        expected += ["check_classifiers_classes", "check_classifiers_train"]
     check_estimator(
         model,
-        expected_failed_checks=dict.fromkeys((weights, accuracy), "see above"),
+        expected_failed_checks=dict.fromkeys(expected, "see above"),
         on_skip=None,
     )
 
@@ -163,8 +181,7 @@ def test_a_variant_says_how_its_latent_fares(Estimator, settings):
     assert model.kl_per_dimension_.shape == (width,)
     assert model.history_.kl.shape[-1] == width
     assert model.active_units_ == (model.kl_per_dimension_ > 0.01).sum()
-    given = (X[:, :1], X[:, 1:]) if Estimator is CVAERegressor else (X,)
-    assert model.transform(*given).shape == (120, width)
+    assert model.transform(*observed(Estimator, X)).shape == (120, width)
     assert len(model.get_feature_names_out()) == width
 
 
@@ -186,6 +203,104 @@ def test_a_variant_completes_draws_and_reconstructs_rows(settings):
     Z = model.transform(X)
     np.testing.assert_allclose(model.inverse_transform(Z), model.reconstruct(X))
     assert model.prior_gap(X) > -0.5
+
+
+# -- what single variants promise ------------------------------------------------
+
+CORNERS = np.array([[0.0, 0.0, 4.0], [8.0, 0.0, 0.0], [0.0, 8.0, 0.0], [8.0, 8.0, 8.0]])
+CLUSTERED = {"n_components": 2, "n_estimators": 1, "max_iter": 60, "random_state": 0}
+
+
+def clusters(n=400, seed=0):
+    """Four round clusters of standard deviation 1/2, far apart, and which row is whose.
+
+    Their shares are 0.4, 0.3, 0.2 and 0.1.
+    """
+    rng = np.random.default_rng(seed)
+    members = rng.choice(4, size=n, p=[0.4, 0.3, 0.2, 0.1])
+    return CORNERS[members] + 0.5 * rng.normal(size=(n, 3)), members
+
+
+def distances(X):
+    """From each row to each corner."""
+    return np.linalg.norm(X[:, None] - CORNERS, axis=2)
+
+
+PRIORS_OF_SAMPLES = [
+    {"prior": "mixture"},
+    {"prior": "vamp"},
+    {"prior": "flow"},
+    {"latent": "vq", "n_components": 4},
+]
+
+
+@pytest.mark.parametrize("settings", PRIORS_OF_SAMPLES, ids=name)
+def test_samples_cover_the_modes_of_rows_that_were_held_out(settings):
+    """Of 2000 new rows each cluster has at least half of its share of other rows.
+
+    Rows count that lie within four standard deviations of a corner, beyond which a row
+    of three dimensions is once in a thousand. The least share wanted is 0.05, with a
+    standard error of 0.005.
+    """
+    X, _ = clusters()
+    model = VAETransformer(**CLUSTERED | settings).fit(X)
+    new, (held_out, _) = model.sample(2000, random_state=0), clusters(2000, seed=1)
+    share, wanted = ((distances(rows) < 2.0).mean(axis=0) for rows in (new, held_out))
+    assert (share > 0.5 * wanted).all()
+
+
+def test_a_vector_of_codes_is_named_by_its_indices():
+    X, members = clusters()
+    model = VAETransformer(**CLUSTERED | {"latent": "vq", "n_components": 4}).fit(X)
+    codes, Z = model.codes(X), model.transform(X)
+    n_positions = codes.shape[1]
+    assert codes.min() >= 0
+    assert codes.max() < 64
+    parts = Z.reshape(len(X), n_positions, -1)
+    for m in range(n_positions):
+        # the same index is the same vector, another one another
+        vectors = np.unique(
+            np.column_stack([codes[:, m], parts[:, m].round(6)]), axis=0
+        )
+        assert len(vectors) == len(np.unique(codes[:, m]))
+        assert len(np.unique(vectors[:, 1:], axis=0)) == len(vectors)
+    # rows of two clusters share no codes
+    owners = [set(map(tuple, codes[members == k])) for k in range(4)]
+    assert sum(map(len, owners)) == len(set().union(*owners))
+
+
+def test_codes_are_kept_when_they_give_rows_back_not_when_few_are_in_use():
+    """Clusters on corners, whose columns have two modes each, at the defaults.
+
+    A mixture head can do without codes, column by column, but not bring the row back.
+    """
+    rng = np.random.default_rng(0)
+    corners = rng.permutation(list(product((-1.0, 1.0), repeat=4)))[:8]
+    X = corners[np.arange(1000) % 8] + 0.05 * rng.normal(size=(1000, 4))
+    model = VAETransformer(n_estimators=1, latent="vq", random_state=0).fit(X)
+    assert (np.sign(model.reconstruct(X)) == np.sign(X)).all(axis=1).mean() > 0.95
+
+
+def test_the_perplexity_is_that_of_the_codes_of_the_rows():
+    """Four values, each its own code: as many codes are in use as are worth 4."""
+    X = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]], 50, axis=0)
+    X = X + 0.01 * np.random.default_rng(0).normal(size=X.shape)
+    model = VAETransformer(**CLUSTERED | {"latent": "vq"}).fit(X)
+    for m, perplexity in enumerate(model.perplexity_):
+        share = np.bincount(model.codes(X)[:, m]) / len(X)
+        share = share[share > 0]
+        assert perplexity == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+
+
+def test_a_prior_fitted_to_the_posteriors_fills_the_holes_of_the_standard_normal():
+    """The same networks under both priors: four clusters of latents are not N(0, I)."""
+    X, _ = clusters()
+    gaps = {
+        prior: VAETransformer(**CLUSTERED, prior=prior, beta=0.3).fit(X).prior_gap(X)
+        for prior in ("normal", "mixture")
+    }
+    assert gaps["normal"] > 0.5
+    assert gaps["mixture"] < 0.5 * gaps["normal"]
 
 
 def test_a_mean_over_components_varies_less_than_one_over_draws():

@@ -289,6 +289,10 @@ class Monitor:
         self.objective = model.objective(config)
         self.n_columns = model.config.n_columns
         self.batch = rows.take(index)
+        # as in training, but without dropout and hidden cells: a latent of codes is
+        # judged by the nearest ones, whose KL is the same for all rows, and not for
+        # how many of them are in use
+        self.calm = Noise(generator)
         # draws of its own for each row: epochs would be chosen for how well they suit
         # a few points that all rows share (0.3 nats of optimism, measured)
         self.draws = torch.randn(
@@ -314,7 +318,7 @@ class Monitor:
     def evaluate(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Bound (E,) and KL per dimension (E, L), weighted means over the rows."""
         views = self.model.layout.views(weights)
-        terms = self.model.terms(views, self.batch, self.draws)
+        terms = self.model.terms(views, self.batch, self.draws, self.calm)
         bound = self.objective.bound(terms)  # (E, N)
         weight = self.batch.weight / self.batch.weight.sum(1, keepdim=True)
         kl = (weight.unsqueeze(-1) * terms.kl_each()).sum(1)
