@@ -203,6 +203,10 @@ class LatentVariableEstimator(
         sizes = self.n_components
         return tuple(sizes) if isinstance(sizes, tuple | list) else ()
 
+    def _weighs_kl(self) -> bool:
+        """Whether parameters that belong to the evidence lower bound are in use."""
+        return bool(self.beta != 1 or self.free_bits != 0)
+
     def _settled(self, n_rows: int) -> dict[str, Any]:
         """Values that the estimator puts in the place of parameters left open."""
         return {}
@@ -351,7 +355,10 @@ class LatentVariableEstimator(
             return f"Raise {limit}: {getattr(config, limit)} are few to wake it in."
         ways = [f"raise kl_warmup (now {config.kl_warmup})"]
         if config.kl_schedule == "constant":
-            ways = ["let the KL rise with kl_schedule='linear' (now 'constant')"]
+            way = "let the KL rise with kl_schedule='linear' (now 'constant')"
+            if config.kl_warmup == 0:
+                way += " and kl_warmup=0.5 (now 0)"
+            ways = [way]
         objective = getattr(self, "objective", None)
         offered = hasattr(self, "free_bits") and self._has_free_bits
         if offered and objective in ("auto", "elbo"):

@@ -32,6 +32,7 @@ Array = NDArray[np.floating]
 # what "auto" takes where a latent has to hold several targets together
 JOINT_WARMUP = 0.2
 JOINT_DRAWS = 4
+CYCLE_WARMUP = 0.5  # and where the weight of the KL rises several times
 PRIORS = ("conditional", "normal")
 
 
@@ -55,8 +56,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         plain Gaussian [2]_.
     prior : {"conditional", "normal"}, default="conditional"
         p(z | X): PriorNet [1]_, or N(0, I) whatever X is. Training sees z of the
-        posterior, which knows X and y; with N(0, I) what is drawn for a new row may
-        lie where the decoder never learned what to make of it.
+        posterior, which knows X and y; what the prior draws for a new row should lie
+        where the decoder has learned what to make of it. As the decoder sees X, too, it
+        can make do with either.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of PriorNet, encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -77,7 +79,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         [5]_ over ``n_draws`` draws, ``"dreg"`` with other gradients of it [8]_.
         ``"auto"`` takes ``"iwae"`` for several outputs, whose dependence only the
         latent can carry, and ``"elbo"`` for one output, where the mixture head can do
-        without, or with ``free_bits``.
+        without, or where ``beta`` or ``free_bits`` weigh the KL divergence that only it
+        has.
     n_draws : int or "auto", default="auto"
         Draws of z per row while training; ``"auto"`` takes 1 for the evidence lower
         bound and 4 for the importance-weighted one.
@@ -85,7 +88,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Weight of the KL divergence, or of the latent's part of the weights.
     kl_warmup : float or "auto", default="auto"
         Fraction of training over which that weight rises from 0 to ``beta``.
-        ``"auto"`` takes 0.2 for several outputs and 0 for one.
+        ``"auto"`` takes 0.2 for several outputs and 0 for one, but 0.5 if it rises
+        four times [9]_.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
     free_bits : float, default=0.0
@@ -179,6 +183,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
        doi:10.1109/SLT.2014.7078567
     .. [8] Tucker, Lawson, Gu, Maddison (2019), Doubly reparameterized gradient
        estimators, eq. 9. arXiv:1810.04152
+    .. [9] Fu, Li, Liu, Gao, Celikyilmaz, Carin (2019), Cyclical annealing schedule, eq.
+       6-7. arXiv:1903.10145
 
     Examples
     --------
@@ -679,11 +685,14 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         tied = self.n_outputs_ > 1 and self.n_components != 0
         objective = self.objective
         if objective == "auto":
-            objective = "iwae" if tied and self.free_bits == 0 else "elbo"
+            objective = "iwae" if tied and not self._weighs_kl() else "elbo"
+        kl_warmup = JOINT_WARMUP if tied else 0.0
+        if self.kl_schedule == "cyclical":
+            kl_warmup = CYCLE_WARMUP
         automatic = {
             "objective": objective,
             "n_draws": 1 if objective == "elbo" else JOINT_DRAWS,
-            "kl_warmup": JOINT_WARMUP if tied else 0.0,
+            "kl_warmup": kl_warmup,
         }
         return {k: v for k, v in automatic.items() if getattr(self, k) == "auto"}
 

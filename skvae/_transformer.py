@@ -82,7 +82,8 @@ class VAETransformer(GeneratedTable):
         What z is: numbers; numbers in layers, each given those above it, with inference
         from the top down [9]_; or codes of two dimensions each (one, where
         ``n_components`` is odd) from learned codebooks of 64 vectors, with a prior
-        fitted after training [10]_.
+        fitted after training [10]_. The bound and the KL of training are those of the
+        nearest codes under a uniform prior.
     hidden_layer_sizes : tuple of int, default=(128, 128)
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
@@ -108,7 +109,8 @@ class VAETransformer(GeneratedTable):
     objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound [1]_, or the importance-weighted
         bound [2]_ over ``n_draws`` draws, ``"dreg"`` with the gradients of [11]_.
-        ``"auto"`` takes ``"iwae"``, and ``"elbo"`` for codes or one draw.
+        ``"auto"`` takes ``"iwae"``, and ``"elbo"`` for codes or one draw, or where
+        ``beta`` or ``free_bits`` weigh the KL divergence that only it has.
     n_draws : int or "auto", default="auto"
         Draws of z per row while training. ``"auto"`` takes 8, on more than 4,000 rows
         32,000 over their number, and 1 for ``"elbo"``.
@@ -434,10 +436,12 @@ class VAETransformer(GeneratedTable):
         KL(q(z) || p(z)) in nats, where q(z) is the mean of the posteriors of the rows
         (Hoffman & Johnson 2016, eq. 8), by the member of ``transform``. Where it is
         large, the prior has holes: ``sample`` decodes latents that no row has, and
-        new rows look unlike old ones. Then fit with ``prior="mixture"`` or ``"vamp"``,
-        or with more ``beta``. It is estimated from one draw of each of at most 1024
-        rows, and is high where posteriors are narrow: it is the mean KL of those draws
-        less the log of the number of rows at the least. Of few rows it may be negative.
+        new rows look unlike old ones. Then fit with ``prior="mixture"``, which is
+        fitted to these posteriors, or, as with codes, which have a fitted prior in any
+        case, with fewer latents or more ``beta``. It is estimated from one draw of each
+        of at most 1024 rows, and is high where posteriors are narrow: it is the mean KL
+        of those draws less the log of the number of rows at the least. Of few rows it
+        may be negative.
 
         Parameters
         ----------
@@ -675,6 +679,8 @@ class VAETransformer(GeneratedTable):
         """Resolve ``"auto"``: as many draws as rows leave time for."""
         check_choice("objective", self.objective, ("auto", *OBJECTIVES))
         objective, n_draws = self.objective, self.n_draws
+        if objective == "auto" and (self.latent == "vq" or self._weighs_kl()):
+            objective = "elbo"
         if isinstance(n_draws, str):
             check_choice("n_draws", n_draws, ("auto",))
             n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
@@ -686,8 +692,7 @@ class VAETransformer(GeneratedTable):
                 f"all rows: set free_bits=0; got {self.free_bits!r}."
             )
         if objective == "auto":
-            single = self.latent == "vq" or n_draws == 1 or self.free_bits != 0
-            objective = "elbo" if single else "iwae"
+            objective = "elbo" if n_draws == 1 else "iwae"
         return {"objective": objective, "n_draws": n_draws}
 
     def _rows(

@@ -1077,8 +1077,10 @@ def test_advice_on_a_collapsed_latent_names_what_would_have_an_effect():
         return next(str(w.message) for w in caught if "collapsed" in str(w.message))
 
     constant = advice(VAETransformer, kl_schedule="constant")
-    assert "kl_schedule='linear'" in constant
-    assert "kl_warmup" not in constant
+    assert "kl_schedule='linear' (now 'constant') and kl_warmup=0.5" in constant
+    rising = advice(VAETransformer, kl_schedule="constant", kl_warmup=0.1)
+    assert "kl_schedule='linear'" in rising
+    assert "kl_warmup" not in rising
     assert "free_bits" in constant
     # the detector has no such parameter, and the bound of IWAE no use for it
     inside = fit(VAEOutlierDetector, X).vae_

@@ -795,11 +795,11 @@ def test_how_the_latent_is_trained_depends_on_the_number_of_outputs(data, n_outp
         assert not np.array_equal(predicted(**others | {name: value}), expected)
 
 
-def test_free_bits_and_no_latent_are_trained_by_the_evidence_lower_bound():
+def test_a_weighted_kl_and_no_latent_are_trained_by_the_evidence_lower_bound():
     """The importance-weighted bound has no KL to bound, or nothing to weigh."""
     X, y = two_outputs(60, seed=0)
     auto = dict.fromkeys(AUTOMATIC[1], "auto")
-    for change in ({"free_bits": 0.1}, {"n_components": 0}):
+    for change in ({"free_bits": 0.1}, {"beta": 2.0}, {"n_components": 0}):
         settings = QUICK | auto | change
         explicit = settings | {"objective": "elbo", "n_draws": 1}
         if "n_components" in change:
@@ -808,6 +808,25 @@ def test_free_bits_and_no_latent_are_trained_by_the_evidence_lower_bound():
             CVAERegressor(**settings).fit(X, y).predict(X),
             CVAERegressor(**explicit).fit(X, y).predict(X),
         )
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_a_kl_that_rises_four_times_takes_half_of_each_time(data, n_outputs):
+    """With one output the weight would be the same throughout at a warm-up of 0."""
+    X, y = data
+    y = np.column_stack([y, X[:, 0] * y])[:, :n_outputs]
+
+    def predicted(**changes):
+        return (
+            CVAERegressor(**QUICK | {"kl_warmup": "auto"} | changes)
+            .fit(X, y)
+            .predict(X)
+        )
+
+    cyclical = predicted(kl_schedule="cyclical")
+    explicit = predicted(kl_schedule="cyclical", kl_warmup=0.5)
+    np.testing.assert_array_equal(cyclical, explicit)
+    assert not np.array_equal(cyclical, predicted(kl_schedule="linear"))
 
 
 def test_the_advice_on_a_collapsed_latent_fits_the_number_of_outputs(monkeypatch):

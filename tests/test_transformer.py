@@ -674,6 +674,19 @@ def test_free_bits_keep_the_latent_alive():
     assert (free.kl_per_dimension_ > 0.25).all()
 
 
+@pytest.mark.parametrize("change", [{"beta": 4.0}, {"free_bits": 0.2}])
+def test_a_weighted_kl_is_that_of_the_evidence_lower_bound(rows, change):
+    """``objective="auto"`` takes the bound that has a KL divergence to weigh."""
+    auto = {"objective": "auto", "n_draws": "auto", "max_iter": 5}
+    asked = fit(rows, auto | change)
+    explicit = fit(rows, auto | change | {"objective": "elbo", "n_draws": 1})
+    np.testing.assert_array_equal(
+        asked.score_samples(rows), explicit.score_samples(rows)
+    )
+    tighter = fit(rows, auto | {"objective": "iwae"} | change | {"free_bits": 0.0})
+    assert not np.array_equal(asked.score_samples(rows), tighter.score_samples(rows))
+
+
 def test_beta_trades_the_kl_for_the_reconstruction(rows):
     settings = TRAINED | {"objective": "elbo", "n_draws": 1, "kl_schedule": "constant"}
     settings["early_stopping"] = False  # which would choose by the bound at beta = 1

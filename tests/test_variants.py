@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from skvae import CVAERegressor, VAEClassifier, VAETransformer
 from skvae._engine.config import LATENTS, OBJECTIVES, POSTERIORS, SCHEDULES
+from skvae._generated import KINDS as LIKELIHOODS
 from skvae._regressor import PRIORS as CONDITIONAL_PRIORS
 from skvae._transformer import PRIORS
 
@@ -61,7 +62,25 @@ CONDITIONAL = [
     {"objective": "iwae"},
     {"objective": "elbo", "free_bits": 0.1},
     {"n_components": 0},
+    {"kl_schedule": "cyclical"},
+    {"beta": 4.0},
 ]
+# of columns that are of the kind, which scikit-learn's checks do not have
+COLUMNS = [
+    {"likelihood": "mixture"},
+    {"likelihood": "bernoulli"},
+    {"likelihood": "lognormal"},
+    {"likelihood": "poisson"},
+    {"likelihood": "negative_binomial"},
+    {"likelihood": "categorical"},
+]
+KINDS = {
+    "bernoulli": lambda X: (X > 3.0).astype(float),
+    "lognormal": lambda X: np.exp(X / 5.0),
+    "poisson": lambda X: np.rint(np.exp(X / 5.0)),
+    "negative_binomial": lambda X: np.rint(np.exp(X / 5.0)),
+    "categorical": lambda X: np.clip(np.rint(X), 0.0, 5.0),
+}
 WITH_LABELS = [{}, {"n_draws": 4, "beta": 2.0}, {"kl_schedule": "cyclical"}]
 VARIANTS = [(VAETransformer, settings) for settings in TABLE]
 VARIANTS += [(CVAERegressor, settings) for settings in CONDITIONAL]
@@ -74,7 +93,12 @@ def name(value):
     return "-".join(f"{k}={v}" for k, v in value.items()) or "default"
 
 
-each = pytest.mark.parametrize(("Estimator", "settings"), VARIANTS, ids=name)
+of_numbers = pytest.mark.parametrize(("Estimator", "settings"), VARIANTS, ids=name)
+each = pytest.mark.parametrize(
+    ("Estimator", "settings"),
+    VARIANTS + [(VAETransformer, settings) for settings in COLUMNS],
+    ids=name,
+)
 
 
 def rows(n=120, seed=0):
@@ -82,6 +106,12 @@ def rows(n=120, seed=0):
     t = rng.uniform(-1, 1, n)
     X = np.column_stack([t, t**2, np.sin(3 * t)]) + 0.1 * rng.normal(size=(n, 3))
     return 3.0 + 5.0 * X
+
+
+def rows_for(settings):
+    """Rows of a kind that the likelihood asked for can take."""
+    kind = KINDS.get(settings.get("likelihood"))
+    return kind(rows()) if kind else rows()
 
 
 def holes(X, seed=0):
@@ -117,20 +147,23 @@ def score(model, X):
 
 
 def test_every_choice_of_every_parameter_is_among_the_variants():
-    chosen = [{"latent": "gaussian", "posterior": "gaussian", **s} for s in TABLE]
+    chosen = [
+        {"latent": "gaussian", "posterior": "gaussian", **s} for s in TABLE + COLUMNS
+    ]
     for parameter, choices in {
         "objective": OBJECTIVES,
         "prior": set(PRIORS) - {"normal"},
         "posterior": POSTERIORS,
         "latent": LATENTS,
         "kl_schedule": set(SCHEDULES) - {"linear"},
+        "likelihood": LIKELIHOODS,
     }.items():
         assert set(choices) == {s[parameter] for s in chosen if parameter in s}
     priors = {s.get("prior", "conditional") for s in CONDITIONAL}
     assert priors == set(CONDITIONAL_PRIORS)
 
 
-@each
+@of_numbers
 def test_a_variant_is_a_scikit_learn_estimator(Estimator, settings):
     model = build(Estimator, settings).set_params(n_estimators=1, max_iter=3)
     # stochastic learners meet other batches with weights than with repeated rows
@@ -149,7 +182,7 @@ def test_a_variant_is_a_scikit_learn_estimator(Estimator, settings):
 
 @each
 def test_scores_are_finite_deterministic_and_of_each_row_alone(Estimator, settings):
-    X = holes(rows())
+    X = holes(rows_for(settings))
     model = fit(Estimator, settings, X)
     scores = score(model, X)
     assert scores.shape == (120,)
@@ -158,14 +191,15 @@ def test_scores_are_finite_deterministic_and_of_each_row_alone(Estimator, settin
     order = np.random.default_rng(1).permutation(120)
     np.testing.assert_allclose(score(model, X[order]), scores[order], rtol=1e-6)
     np.testing.assert_allclose(score(model, X[:7]), scores[:7], rtol=1e-6)
-    # a hundred units off
-    X = rows()
-    assert (score(model, X + 100.0) < score(model, X).min() - 5).all()
+    if settings.get("likelihood") not in ("bernoulli", "categorical"):
+        # a hundred units off
+        X = rows_for(settings)
+        assert (score(model, X + 100.0) < score(model, X).min() - 5).all()
 
 
 @each
 def test_the_same_seed_gives_the_same_model(Estimator, settings):
-    X = rows()
+    X = rows_for(settings)
     one, other = (fit(Estimator, settings, X) for _ in range(2))
     np.testing.assert_array_equal(score(one, X), score(other, X))
     again = pickle.loads(pickle.dumps(one))
@@ -175,7 +209,7 @@ def test_the_same_seed_gives_the_same_model(Estimator, settings):
 
 @each
 def test_a_variant_says_how_its_latent_fares(Estimator, settings):
-    X = rows()
+    X = rows_for(settings)
     model = fit(Estimator, settings, X)
     width = np.sum(settings.get("n_components", SMALL["n_components"]))
     assert model.kl_per_dimension_.shape == (width,)
@@ -185,9 +219,9 @@ def test_a_variant_says_how_its_latent_fares(Estimator, settings):
     assert len(model.get_feature_names_out()) == width
 
 
-@pytest.mark.parametrize("settings", TABLE, ids=name)
+@pytest.mark.parametrize("settings", TABLE + COLUMNS, ids=name)
 def test_a_variant_completes_draws_and_reconstructs_rows(settings):
-    X = rows()
+    X = rows_for(settings)
     model = fit(VAETransformer, settings, X)
     gaps = holes(X)
     completed = model.impute(gaps)
@@ -304,10 +338,12 @@ def test_a_prior_fitted_to_the_posteriors_fills_the_holes_of_the_standard_normal
 
 
 def test_a_mean_over_components_varies_less_than_one_over_draws():
-    """`predict` against the mean of as many draws of y, 60 sets of 32 draws of z each.
+    """`predict` against the mean of as many draws of y, 60 sets of 64 draws each.
 
-    The variance of a mean over draws is that of the predictive distribution over 32;
-    what is left without drawing components is the part that z makes.
+    Each of two members has 32 draws of z. The variance of a mean over draws is that of
+    the predictive distribution over 64; what is left without drawing components is the
+    part that z makes: 0.28 of it here, and each variance of 60 sets is known to a
+    fifth, the mean over 40 cells far better.
     """
     X = rows(200)
     model = CVAERegressor(**SMALL | {"n_samples": 128, "max_iter": 40})
@@ -321,5 +357,5 @@ def test_a_mean_over_components_varies_less_than_one_over_draws():
         vars(other).update(vars(model))
         other.learned_ = replace(model.learned_, draws=draws)
         means.append(other.predict(features))
-        naive.append(model.sample(features, 32, random_state=seed).mean(axis=0))
-    assert np.var(means, axis=0).mean() < 0.2 * np.var(naive, axis=0).mean()
+        naive.append(model.sample(features, 64, random_state=seed).mean(axis=0))
+    assert np.var(means, axis=0).mean() < 0.5 * np.var(naive, axis=0).mean()
