@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy.stats import chi2
 from sklearn.exceptions import ConvergenceWarning
@@ -31,6 +32,7 @@ from skvae._table import codec
 from skvae._table.reading import read_array
 
 Array = NDArray[np.float64]
+Figures = dict[str, float]
 
 SETS = (
     "banknote",
@@ -318,9 +320,9 @@ def mismatch(name: str, prior: str, seed: int) -> dict[str, float]:
 
 def plan(
     options: argparse.Namespace, folder: Path
-) -> list[tuple[str, str, str, Callable[[int], dict[str, float]]]]:
+) -> list[tuple[str, str, str, Callable[[int], Figures]]]:
     """All fits: section, set, variant, and the function of a seed."""
-    work: list[tuple[str, str, str, Callable[[int], dict[str, float]]]] = []
+    work: list[tuple[str, str, str, Callable[[int], Figures]]] = []
     for name in options.sets:
         for title, change in VARIANTS.items():
             work.append(
@@ -369,6 +371,15 @@ def plan(
                 )
             )
     return [job for job in work if job[0] in options.sections]
+
+
+def run(
+    section: str, name: str, title: str, job: Callable[[int], Figures], seed: int
+) -> Row:
+    """Make one fit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return Row(section, name, title, seed, job(seed))
 
 
 TITLES = {
@@ -452,6 +463,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", default=list(SETS), metavar="SET")
     parser.add_argument("--sections", nargs="+", default=list(TITLES), choices=TITLES)
     parser.add_argument("--seeds", type=int, default=2, help="how many")
+    parser.add_argument("--jobs", type=int, default=1, help="fits at a time")
     parser.add_argument("--figure", metavar="PATH", help="picture of the collapse")
     parser.add_argument("--name", default="family", help="of the result files")
     return parser.parse_args(arguments)
@@ -466,19 +478,19 @@ def main(arguments: list[str]) -> None:
         "command": command.shown_command("family", arguments, hidden),
         "seed": 0,
         "parameters": {},
-        "jobs": 1,
+        "jobs": options.jobs,
         **describe(),
     }
     earlier = report.earlier(options.name, Row)
-    rows = [row for row in earlier if row.section not in options.sections]
-    for section, name, title, job in plan(options, folder):
-        for seed in range(options.seeds):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                rows.append(Row(section, name, title, seed, job(seed)))
-            shown = "  ".join(f"{k} {v:.3f}" for k, v in rows[-1].figures.items())
-            print(f"{section:<10} {name:<12} {title:<24} {shown}", flush=True)
-            report.write(options.name, about, rows, page(rows, about))
+    work = plan(options, folder)
+    anew = {(section, name) for section, name, *_ in work}
+    rows = [row for row in earlier if (row.section, row.set) not in anew]
+    fits = [delayed(run)(*job, seed) for job in work for seed in range(options.seeds)]
+    for row in Parallel(n_jobs=options.jobs, return_as="generator")(fits):
+        rows.append(row)
+        shown = "  ".join(f"{k} {v:.3f}" for k, v in row.figures.items())
+        print(f"{row.section:<10} {row.set:<12} {row.variant:<24} {shown}", flush=True)
+        report.write(options.name, about, rows, page(rows, about))
     if options.figure:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
