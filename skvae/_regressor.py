@@ -687,7 +687,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         if objective == "auto":
             objective = "iwae" if tied and not self._weighs_kl() else "elbo"
         kl_warmup = JOINT_WARMUP if tied else 0.0
-        if self.kl_schedule == "cyclical":
+        if self.kl_schedule == "cyclical" and self.n_components != 0:
             kl_warmup = CYCLE_WARMUP
         automatic = {
             "objective": objective,
