@@ -451,7 +451,7 @@ standard deviations), higher is better, of tables by {SCORED_DRAWS} draws; "gap 
 bound": log-likelihood less evidence lower bound; "prior gap": KL of the aggregate
 posterior from the prior; "gap given x": the same at one x, of many outcomes there; KL
 from the truth by draws of the posterior, and by 128 of the prior; mean ± standard error
-over the seeds, one member each.
+over the seeds, one member each. Sections were added run by run; below is the last.
 
 {report.provenance(about)}"""
 
