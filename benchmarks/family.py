@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ class Row:
     set: str
     variant: str
     seed: int
-    figures: dict[str, float]
+    figures: Figures
 
 
 # -- priors, posteriors, latents ---------------------------------------------------
@@ -105,7 +106,7 @@ def gap_of_the_bound(vae: VAETransformer, X: Array) -> float:
 
 def describe_fit(
     name: str, variant: dict[str, Any], seed: int, folder: Path
-) -> dict[str, float]:
+) -> Figures:
     """Fit a variant to a table; what held-out rows say of it."""
     train, test = whole_table(folder, name, seed)
     settings = {"n_estimators": 1, "n_samples": SCORED_DRAWS, "random_state": seed}
@@ -163,7 +164,7 @@ def mutual_information_gap(factors: Array, Z: Array) -> float:
     return float(np.mean(gaps))
 
 
-def disentangle(beta: float, seed: int) -> dict[str, float]:
+def disentangle(beta: float, seed: int) -> Figures:
     """Fit with one β; how the latents keep to the factors, and what is lost."""
     factors, X = factors_table(2000, seed)
     vae = VAETransformer(
@@ -185,7 +186,7 @@ def disentangle(beta: float, seed: int) -> dict[str, float]:
 # -- collapse ------------------------------------------------------------------------
 
 
-def revive(name: str, settings: dict[str, Any], seed: int) -> dict[str, float]:
+def revive(name: str, settings: dict[str, Any], seed: int) -> Figures:
     """Fit with a powerful decoder; whether the latent is in use, and what it is for."""
     model, (X, y) = fit_schedule(name, settings, seed)
     return {
@@ -249,7 +250,7 @@ def modes_table(n: int, seed: int) -> tuple[Array, Array]:
     return corners[owners] + MODE_SPREAD * rng.normal(size=(n, 6)), corners
 
 
-def cover(variant: dict[str, Any], seed: int) -> dict[str, float]:
+def cover(variant: dict[str, Any], seed: int) -> Figures:
     """Fit to clusters; which of them new rows reach, and how many rows reach none.
 
     A row is of a cluster within the radius that holds all but a thousandth of the
@@ -273,7 +274,7 @@ def cover(variant: dict[str, Any], seed: int) -> dict[str, float]:
 # -- what z is drawn from ------------------------------------------------------------
 
 
-def generate(name: str, prior: str, seed: int, folder: Path) -> dict[str, float]:
+def generate(name: str, prior: str, seed: int, folder: Path) -> Figures:
     """Several outputs given features, drawn through PriorNet or from N(0, I)."""
     data = load_halves(folder, name, seed + 1, MOST_ROWS)
     train, test = data.splits[seed]
@@ -288,7 +289,7 @@ def generate(name: str, prior: str, seed: int, folder: Path) -> dict[str, float]
     }
 
 
-def mismatch(name: str, prior: str, seed: int) -> dict[str, float]:
+def mismatch(name: str, prior: str, seed: int) -> Figures:
     """Fit to a joint that is known; how far from p(z | x) training has seen z.
 
     KL(q(z | x) || p(z | x)), where q(z | x) is the mean of q(z | x, y) over 512 fresh
@@ -322,54 +323,41 @@ def plan(
     options: argparse.Namespace, folder: Path
 ) -> list[tuple[str, str, str, Callable[[int], Figures]]]:
     """All fits: section, set, variant, and the function of a seed."""
-    work: list[tuple[str, str, str, Callable[[int], Figures]]] = []
-    for name in options.sets:
-        for title, change in VARIANTS.items():
-            work.append(
-                (
-                    "tables",
-                    name,
-                    title,
-                    lambda s, n=name, c=change: describe_fit(n, c, s, folder),
-                )
-            )
-    for beta in BETAS:
-        work.append(
-            ("beta", "factors", f"beta={beta:g}", lambda s, b=beta: disentangle(b, s))
-        )
-    for title in PRIORS:
-        work.append(
-            ("modes", "clusters", title, lambda s, c=VARIANTS[title]: cover(c, s))
-        )
-    for title, change in SCHEDULES.items():
-        work.append(
+    priors = ("conditional", "normal")
+    work: list[tuple[str, str, str, Callable[[int], Figures]]] = [
+        *(
+            ("tables", name, title, partial(describe_fit, name, change, folder=folder))
+            for name in options.sets
+            for title, change in VARIANTS.items()
+        ),
+        *(
+            ("beta", "factors", f"beta={beta:g}", partial(disentangle, beta))
+            for beta in BETAS
+        ),
+        *(
+            ("modes", "clusters", title, partial(cover, VARIANTS[title]))
+            for title in PRIORS
+        ),
+        *(
+            ("collapse", POWERFUL, title, partial(revive, POWERFUL, change))
+            for title, change in SCHEDULES.items()
+        ),
+        *(
+            ("mismatch", name, f"prior={prior!r}", partial(mismatch, name, prior))
+            for name in JOINTS
+            for prior in priors
+        ),
+        *(
             (
-                "collapse",
-                POWERFUL,
-                title,
-                lambda s, c=change: revive(POWERFUL, c, s),
+                "generation",
+                name,
+                f"prior={prior!r}",
+                partial(generate, name, prior, folder=folder),
             )
-        )
-    for name in JOINTS:
-        for prior in ("conditional", "normal"):
-            work.append(
-                (
-                    "mismatch",
-                    name,
-                    f"prior={prior!r}",
-                    lambda s, n=name, p=prior: mismatch(n, p, s),
-                )
-            )
-    for name in options.sets:
-        for prior in ("conditional", "normal"):
-            work.append(
-                (
-                    "generation",
-                    name,
-                    f"prior={prior!r}",
-                    lambda s, n=name, p=prior: generate(n, p, s, folder),
-                )
-            )
+            for name in options.sets
+            for prior in priors
+        ),
+    ]
     return [job for job in work if job[0] in options.sections]
 
 

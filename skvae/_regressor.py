@@ -682,12 +682,13 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             value = getattr(self, name)
             if isinstance(value, str) and value != "auto":
                 raise ValueError(f"{name} must be 'auto' or a number; got {value!r}.")
-        tied = self.n_outputs_ > 1 and self.n_components != 0
+        has_latent = self.n_components != 0
+        tied = self.n_outputs_ > 1 and has_latent
         objective = self.objective
         if objective == "auto":
             objective = "iwae" if tied and not self._weighs_kl() else "elbo"
         kl_warmup = JOINT_WARMUP if tied else 0.0
-        if self.kl_schedule == "cyclical" and self.n_components != 0:
+        if self.kl_schedule == "cyclical" and has_latent:
             kl_warmup = CYCLE_WARMUP
         automatic = {
             "objective": objective,

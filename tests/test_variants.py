@@ -316,7 +316,7 @@ def test_codes_are_kept_when_they_give_rows_back_not_when_few_are_in_use():
 
 
 def test_the_perplexity_is_that_of_the_codes_of_the_rows():
-    """Four values, each its own code: as many codes are in use as are worth 4."""
+    """Exp of the entropy of how often each is in use, by position."""
     X = np.repeat([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]], 50, axis=0)
     X = X + 0.01 * np.random.default_rng(0).normal(size=X.shape)
     model = VAETransformer(**CLUSTERED | {"latent": "vq"}).fit(X)
@@ -358,4 +358,4 @@ def test_a_mean_over_components_varies_less_than_one_over_draws():
         other.learned_ = replace(model.learned_, draws=draws)
         means.append(other.predict(features))
         naive.append(model.sample(features, 64, random_state=seed).mean(axis=0))
-    assert np.var(means, axis=0).mean() < 0.5 * np.var(naive, axis=0).mean()
+    assert np.var(means, axis=0).mean() < 0.4 * np.var(naive, axis=0).mean()
