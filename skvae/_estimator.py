@@ -192,10 +192,13 @@ class LatentVariableEstimator(
             layer_sizes=layers,
             hidden_layer_sizes=self._hidden(),
             activation=self.activation,
-            numeric_embedding=self.numeric_embedding,
             n_codes=n_codes,
             condition_codes=condition_codes,
-            **{"n_estimators": self.n_estimators} | more,
+            **{
+                "n_estimators": self.n_estimators,
+                "numeric_embedding": self.numeric_embedding,
+            }
+            | more,
         )
 
     def _layer_sizes(self) -> tuple[int, ...]:

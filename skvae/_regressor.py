@@ -34,6 +34,7 @@ JOINT_WARMUP = 0.2
 JOINT_DRAWS = 4
 CYCLE_WARMUP = 0.5  # and where the weight of the KL rises several times
 PRIORS = ("conditional", "normal")
+EMBEDDINGS = ("auto", None, "periodic")
 
 
 class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
@@ -66,14 +67,17 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     dropout : float, default=0.15
         Fraction of hidden units dropped at the start of training; it falls to 0 along a
         line [7]_.
-    numeric_embedding : {None, "periodic"}, default="periodic"
+    numeric_embedding : {"auto", None, "periodic"}, default="auto"
         Embedding of the features; ``"periodic"`` adds the normal score of each, its
         rank spread as a standard normal would be [6]_, and learned sines and cosines of
-        both [3]_.
+        both [3]_. ``"auto"`` is ``"periodic"``, except that for several outputs, with
+        ``n_estimators="auto"``, half of the members go without, and are left out after
+        training if they are clearly worse on rows held out.
     n_estimators : int or "auto", default="auto"
         Members: networks trained side by side from other seeds and splits; the
         predictive distribution is their mixture [4]_. ``"auto"`` takes 8, on more than
-        4,000 rows 32,000 over their number, but at least 4.
+        4,000 rows 32,000 over their number, but at least 4; for several outputs an even
+        number, of which half may be left out (see ``numeric_embedding``).
     objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound, or the importance-weighted bound
         [5]_ over ``n_draws`` draws, ``"dreg"`` with other gradients of it [8]_.
@@ -210,7 +214,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.15,
-        numeric_embedding: str | None = "periodic",
+        numeric_embedding: str | None = "auto",
         n_estimators: int | str = "auto",
         objective: str = "auto",
         n_draws: int | str = "auto",
@@ -672,8 +676,26 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             self.target_schema_.n_codes,
             self.schema_.n_codes,
             prior=self.prior,
-            n_estimators=self._n_members(n_rows, proceed),
+            **self._embedding(self._n_members(n_rows, proceed), proceed),
         )
+
+    def _embedding(self, n_members: int, proceed: bool) -> dict[str, Any]:
+        """Say which members embed the features: for several outputs, half of them."""
+        check_choice("numeric_embedding", self.numeric_embedding, EMBEDDINGS)
+        embedding, n_plain = self.numeric_embedding, 0
+        if embedding == "auto":
+            embedding = "periodic"
+            if proceed:
+                n_plain = self.learned_.config.n_plain
+            elif self.n_outputs_ > 1 and self.n_estimators == "auto":
+                n_plain = n_members // 2
+                n_members = 2 * n_plain
+        return {
+            "numeric_embedding": embedding,
+            "n_estimators": n_members,
+            "n_scores": len(self.schema_.scored),
+            "n_plain": n_plain,
+        }
 
     def _settled(self, n_rows: int) -> dict[str, Any]:
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""

@@ -496,6 +496,46 @@ def test_a_complete_table_needs_no_masks(embedding, coded, objective):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_plain_members_see_numbers_without_scores_and_embedding(missing):
+    """Of three columns the last is a score, the second holds codes."""
+    model = small_model(
+        n_conditions=3, n_scores=1, n_plain=2, condition_codes=(0, 2, 0)
+    )
+    weights = small_weights(model).requires_grad_()
+    batch = small_batch(model, missing=missing)
+    batch.c[..., 1] = (batch.c[..., 1] > 0).double()
+
+    def features(w, **changes):
+        return model.features(model.layout.views(w), replace(batch, **changes))[0]
+
+    expected = features(weights)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), weights)
+    embedding = model.condition.inputs.embedding
+    for slot in (embedding.frequencies, embedding.weight, embedding.bias):
+        used = (model.layout.views(gradient)[slot] != 0).flatten(1).any(1)
+        assert used.tolist() == [True, False, False]
+    for column, seen in enumerate([(True, True, True)] * 2 + [(True, False, False)]):
+        other = batch.c.clone()
+        other[..., column] = 1.0 - other[..., column]
+        changed = (features(weights, c=other) != expected).flatten(1).any(1)
+        assert tuple(changed.tolist()) == seen
+
+
+def test_a_model_without_plain_members_is_the_others_among_all():
+    """To rounding: a product of other matrices side by side may sum in other order."""
+    model = small_model(n_estimators=4, n_scores=1, n_plain=2)
+    part = LatentModel(model.config.without_plain(), CPU, torch.float64)
+    assert (part.config.n_estimators, part.config.n_plain) == (2, 0)
+    weights, batch = small_weights(model), small_batch(model)
+    draws = normal(4, 3, 7, 2, seed=5)
+    some = Batch(*(field[:2] for field in vars(batch).values()))
+    whole = outputs_of(model, weights, batch, draws)
+    parts = outputs_of(part, weights[:2], some, draws[:2])
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one[:2], other, rtol=1e-10, atol=1e-12)
+
+
 def test_missing_cells_add_nothing_to_the_likelihood_and_observed_ones_do():
     model = small_model()
     batch = small_batch(model)

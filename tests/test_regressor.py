@@ -795,6 +795,48 @@ def test_how_the_latent_is_trained_depends_on_the_number_of_outputs(data, n_outp
         assert not np.array_equal(predicted(**others | {name: value}), expected)
 
 
+@pytest.mark.parametrize(
+    ("settings", "n_outputs", "expected"),
+    [
+        ({}, 2, ("periodic", 2, 8, 4)),
+        ({"n_components": 0}, 2, ("periodic", 2, 8, 4)),
+        ({}, 1, ("periodic", 2, 8, 0)),
+        ({"n_estimators": 2}, 2, ("periodic", 2, 2, 0)),
+        ({"numeric_embedding": "periodic"}, 2, ("periodic", 2, 8, 0)),
+        ({"numeric_embedding": None}, 2, (None, 0, 8, 0)),
+    ],
+    ids=str,
+)
+def test_half_of_the_members_for_several_outputs_are_plain(
+    settings, n_outputs, expected
+):
+    """Before any is left out: no row is held out."""
+    X, y = two_outputs(60, seed=0)
+    quick = {k: v for k, v in QUICK.items() if k != "n_estimators"}
+    model = CVAERegressor(**quick | {"max_iter": 1, "early_stopping": False} | settings)
+    config = model.fit(X, y[:, :n_outputs]).learned_.config
+    found = (config.numeric_embedding, config.n_scores, config.n_estimators)
+    assert (*found, config.n_plain) == expected
+
+
+@pytest.mark.parametrize("wavy", [False, True])
+def test_members_that_do_worse_without_an_embedding_are_left_out(wavy):
+    """Outputs that are linear in X, given few rows, or waves of it; then to go on."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1.7, 1.7, size=(200, 2))
+    y = (np.sin(8.0 * X) if wavy else X) + 0.1 * rng.normal(size=X.shape)
+    settings = {k: v for k, v in TRAINED.items() if k != "n_estimators"}
+    model = CVAERegressor(**settings).fit(X, y)
+    assert model.learned_.config.n_plain == (0 if wavy else 4)
+    n_members = 4 if wavy else 8
+    assert len(model.learned_.weights) == model.history_.loss.shape[1] == n_members
+    assert model.score(X, y) > 0.8
+    warm = copy.deepcopy(model).set_params(warm_start=True).fit(X, y)
+    for again in (copy.deepcopy(model).partial_fit(X, y), warm):
+        assert again.learned_.config == model.learned_.config
+        assert (again.learned_.weights != model.learned_.weights).any()
+
+
 def test_a_weighted_kl_and_no_latent_are_trained_by_the_evidence_lower_bound():
     """The importance-weighted bound has no KL to bound, or nothing to weigh."""
     X, y = two_outputs(60, seed=0)

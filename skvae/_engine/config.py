@@ -1,7 +1,7 @@
 """Settings of a model and of its training: frozen, checked when they are built."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 ACTIVATIONS = ("silu", "relu", "tanh", "gelu", "identity")
@@ -99,7 +99,9 @@ class ModelConfig:
     """Everything that fixes the shape of the weights.
 
     ``n_codes`` and ``condition_codes`` say, for each column of the table and of the
-    condition, how many codes it has, 0 for numbers; empty, all are numbers.
+    condition, how many codes it has, 0 for numbers; empty, all are numbers. The last
+    ``n_scores`` columns of the condition are normal scores of others; the last
+    ``n_plain`` members see the condition without them and without embedding.
     """
 
     n_columns: int
@@ -116,6 +118,8 @@ class ModelConfig:
     layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
+    n_scores: int = 0
+    n_plain: int = 0
     classes: tuple[float, ...] = ()  # their frequencies, where the condition is a class
 
     @property
@@ -133,6 +137,11 @@ class ModelConfig:
     def fits_prior(self) -> bool:
         """Whether a prior fitted after training takes the place of that of training."""
         return self.prior == "mixture" or self.latent == "vq"
+
+    def without_plain(self) -> "ModelConfig":
+        """Configure a model of the other members."""
+        n_others = self.n_estimators - self.n_plain
+        return replace(self, n_estimators=n_others, n_plain=0)
 
     def __post_init__(self) -> None:
         # without a latent a conditional model is its decoder; a VAE is nothing

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Generator, Tensor
 
-from skvae._engine import runtime, train
+from skvae._engine import runtime, selection, train
 from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.inference import Inference, expand_members
@@ -30,6 +30,7 @@ GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
+MOST_COMPARED_ROWS = 2048  # held-out rows of a pair of members that tell them apart
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
@@ -201,7 +202,10 @@ def fit(
     n_members = model_config.n_estimators
     rows = _rows(data, like)
     holds_out = config.early_stopping and valid is None
-    split = _split(data, config, holds_out, n_members, generator)
+    n_splits = n_members - model_config.n_plain
+    split = _split(data, config, holds_out, n_splits, generator)
+    if model_config.n_plain:
+        split = split.twice()
     valid_rows = rows
     if config.early_stopping and valid is not None:
         valid_rows = _rows(valid, like)
@@ -221,6 +225,14 @@ def fit(
             if on_epoch is None
             else lambda i, loss: on_epoch(i, float(loss.mean())),
         )
+    if model_config.n_plain and start is None and split.valid.shape[1]:
+        held_out = split.valid[:, :MOST_COMPARED_ROWS]
+        bounds = selection.row_bounds(
+            model, valid_rows, held_out, config, trained.weights, generator
+        )
+        if selection.is_second_half_worse(bounds, valid_rows.take(held_out).weight):
+            model_config = model_config.without_plain()
+            trained = trained.first(n_splits)
     n_draws = n_samples * (DENSITY_DRAWS if model_config.ties else 1)
     learned = Learned(
         model_config,

@@ -99,6 +99,8 @@ class Condition:
             config.n_conditions,
             config.numeric_embedding,
             config.condition_codes,
+            config.n_scores,
+            config.n_plain,
         )
         self.working_width = self.inputs.working_width
         self.n_layers = 1

@@ -197,15 +197,16 @@ class PeriodicEmbedding:
         self.bias = layout.add((n_columns, 1, n_outputs), uniform_init(bound))
 
     def __call__(self, w: Views, values: Tensor, observed: Tensor | None) -> Tensor:
-        """(E, N, D) to (E, N, D·out); the block of a missing cell is 0."""
+        """(E, N, D) of the first E members to (E, N, D·out), 0 for a missing cell."""
         n_members, n_rows, n_columns = values.shape
         columns = values.mT.unsqueeze(-1)  # (E, D, N, 1)
-        angles = columns * (2 * math.pi * w[self.frequencies])  # (E, D, N, F)
+        frequencies = w[self.frequencies][:n_members]
+        angles = columns * (2 * math.pi * frequencies)  # (E, D, N, F)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (E, D, N, 2F)
         out = torch.baddbmm(
-            w[self.bias].flatten(0, 1),
+            w[self.bias][:n_members].flatten(0, 1),
             waves.flatten(0, 1),
-            w[self.weight].flatten(0, 1),
+            w[self.weight][:n_members].flatten(0, 1),
         )  # (E·D, N, out)
         out = functional.relu(out).view(n_members, n_columns, n_rows, -1)
         if observed is not None:
@@ -242,7 +243,8 @@ class Inputs:
     """A table with holes as network input: values, embeddings, missing indicators.
 
     ``n_codes`` says which columns hold codes, and how many; empty, none does. The
-    indicators come last, so that a complete table can go without them.
+    indicators come last, so that a complete table can go without them. The last
+    ``n_plain`` members see neither the embedding nor the last ``n_scores`` columns.
     """
 
     def __init__(
@@ -251,6 +253,8 @@ class Inputs:
         n_columns: int,
         embedding: str | None,
         n_codes: Sequence[int] = (),
+        n_scores: int = 0,
+        n_plain: int = 0,
     ) -> None:
         coded = [i for i, k in enumerate(n_codes) if k]
         numeric = [i for i in range(n_columns) if i not in set(coded)]
@@ -266,9 +270,11 @@ class Inputs:
             CodeEmbedding(layout, [n_codes[i] for i in coded]) if coded else None
         )
         self.n_numeric = n_numeric
-        embedded = sum(e.width for e in (self.embedding, self.codes) if e)
-        self.width = n_numeric + embedded + n_columns
-        self.indicators = slice(n_numeric + embedded, self.width)
+        n_waves = self.embedding.width if self.embedding else 0
+        n_embedded = n_waves + (self.codes.width if self.codes else 0)
+        self.width = n_numeric + n_embedded + n_columns
+        self.indicators = slice(n_numeric + n_embedded, self.width)
+        self.n_scores, self.n_plain = n_scores, n_plain
         # the largest array that making the input takes, a row
         self.working_width = self.width + (
             n_numeric * self.embedding.n_waves if self.embedding else 0
@@ -288,15 +294,37 @@ class Inputs:
         if seen is not None:
             seen = self.numbers(seen)
             numbers = numbers * seen
+        if self.n_plain:
+            numbers = self._without_scores(numbers)
         parts = [numbers]
         if self.embedding is not None:
-            parts.append(self.embedding(w, numbers, seen))
+            parts.append(self._embedded(self.embedding, w, numbers, seen))
         if self.codes is not None:
             known = None if observed is None else observed[..., self.coded]
             parts.append(self.codes(w, values[..., self.coded], known))
         if observed is not None:
             parts.append(1.0 - observed)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _without_scores(self, numbers: Tensor) -> Tensor:
+        """Put 0 in the place of the plain members' scores: (E, N, D)."""
+        n_others = len(numbers) - self.n_plain
+        bare = numbers[n_others:, :, : self.n_numeric - self.n_scores]
+        plain = functional.pad(bare, (0, self.n_scores))
+        return torch.cat([numbers[:n_others], plain])
+
+    def _embedded(
+        self,
+        embedding: PeriodicEmbedding,
+        w: Views,
+        numbers: Tensor,
+        seen: Tensor | None,
+    ) -> Tensor:
+        """Embed what members see who are not plain, 0 for those: (E, N, D·out)."""
+        n_others = len(numbers) - self.n_plain
+        known = None if seen is None else seen[:n_others]
+        waves = embedding(w, numbers[:n_others], known)
+        return functional.pad(waves, (0, 0, 0, 0, 0, self.n_plain))
 
 
 class MLP:

@@ -72,6 +72,10 @@ class Split:
     train: Tensor
     valid: Tensor
 
+    def twice(self) -> "Split":
+        """Give the rows of each member to a twin, too; these come after all others."""
+        return Split(self.train.repeat(2, 1), self.valid.repeat(2, 1))
+
 
 @dataclass(frozen=True)
 class History:
@@ -86,6 +90,18 @@ class History:
     kept_epoch: Tensor  # (E,), that of the weights which are kept, likewise
     diverged: Tensor  # (E,)
     stopped_early: bool
+
+    def first(self, n_members: int) -> "History":
+        """Leave out what happened to other members."""
+        return History(
+            self.loss[:, :n_members],
+            self.bound[:, :n_members],
+            self.kl[:, :n_members],
+            self.best_epoch[:n_members],
+            self.kept_epoch[:n_members],
+            self.diverged[:n_members],
+            self.stopped_early,
+        )
 
 
 @dataclass(frozen=True)
@@ -359,6 +375,18 @@ class Trained:
     bound: Tensor  # (E,), of the kept weights
     history: History
     optimizer: OptimizerState
+
+    def first(self, n_members: int) -> "Trained":
+        """Leave out other members."""
+        moments = self.optimizer
+        return Trained(
+            self.weights[:n_members],
+            self.bound[:n_members],
+            self.history.first(n_members),
+            OptimizerState(
+                moments.first[:n_members], moments.second[:n_members], moments.step
+            ),
+        )
 
 
 def fit_weights(

@@ -1,0 +1,53 @@
+"""Whether one of two kinds of members is left out, by rows that twins hold out.
+
+Twins: two members, one of each kind, which train on the same rows.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from skvae._engine.config import TrainConfig
+from skvae._engine.model import LatentModel
+from skvae._engine.networks import Noise
+from skvae._engine.train import Rows
+
+DRAWS = 64  # of z, for the bound on a row
+ROWS_AT_ONCE = 128  # whose draws are decoded together
+CLEAR = 2.0  # standard errors of a mean difference that are no accident
+
+
+@torch.no_grad()
+def row_bounds(
+    model: LatentModel,
+    rows: Rows,
+    index: Tensor,
+    config: TrainConfig,
+    weights: Tensor,
+    generator: Generator,
+) -> Tensor:
+    """Importance-weighted bound on the rows ``index`` (E, N) of each member: (E, N)."""
+    objective, views = model.objective(config), model.layout.views(weights)
+    parts = []
+    for part in index.split(ROWS_AT_ONCE, dim=1):
+        draws = torch.randn(
+            (1, DRAWS, part.shape[1], model.config.n_components),
+            generator=generator,
+            device=weights.device,
+        )
+        terms = model.terms(views, rows.take(part), draws, Noise(generator))
+        parts.append(objective.bound(terms))
+    return torch.cat(parts, dim=1)
+
+
+def is_second_half_worse(bounds: Tensor, weight: Tensor) -> bool:
+    """Compare twins by bounds (E, N) of rows of ``weight`` (E, N).
+
+    Member i of the first half and member i of the second have held out the same rows.
+    Worse: by ``CLEAR`` standard errors of the mean difference.
+    """
+    first, second = bounds.chunk(2)
+    share = weight[: len(first)] / weight[: len(first)].sum()
+    difference = second - first
+    mean = (share * difference).sum()
+    error = (share * (difference - mean)).square().sum().sqrt()
+    return bool(mean < -CLEAR * error)
