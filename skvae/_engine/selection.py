@@ -12,7 +12,7 @@ from skvae._engine.networks import Noise
 from skvae._engine.train import Rows
 
 DRAWS = 64  # of z, for the bound on a row
-ROWS_AT_ONCE = 128  # whose draws are decoded together
+ELEMENTS = 2**22  # of the largest array of the rows that are decoded together
 CLEAR = 2.0  # standard errors of a mean difference that are no accident
 
 
@@ -27,8 +27,9 @@ def row_bounds(
 ) -> Tensor:
     """Importance-weighted bound on the rows ``index`` (E, N) of each member: (E, N)."""
     objective, views = model.objective(config), model.layout.views(weights)
+    row = len(weights) * DRAWS * model.decoder_width
     parts = []
-    for part in index.split(ROWS_AT_ONCE, dim=1):
+    for part in index.split(max(1, ELEMENTS // row), dim=1):
         draws = torch.randn(
             (1, DRAWS, part.shape[1], model.config.n_components),
             generator=generator,
