@@ -72,7 +72,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         rank spread as a standard normal would be [6]_, and learned sines and cosines of
         both [3]_. ``"auto"`` is ``"periodic"``, except that for several outputs, with
         ``n_estimators="auto"``, half of the members go without, and are left out after
-        training if they are clearly worse on rows held out.
+        a first ``fit`` if they are clearly worse on rows held out.
     n_estimators : int or "auto", default="auto"
         Members: networks trained side by side from other seeds and splits; the
         predictive distribution is their mixture [4]_. ``"auto"`` takes 8, on more than
@@ -685,9 +685,10 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         embedding, n_plain = self.numeric_embedding, 0
         if embedding == "auto":
             embedding = "periodic"
+            has_numbers = not all(self.schema_.n_codes)  # else nothing is embedded
             if proceed:
                 n_plain = self.learned_.config.n_plain
-            elif self.n_outputs_ > 1 and self.n_estimators == "auto":
+            elif self.n_outputs_ > 1 and self.n_estimators == "auto" and has_numbers:
                 n_plain = n_members // 2
                 n_members = 2 * n_plain
         return {

@@ -120,6 +120,18 @@ def test_a_second_half_is_worse_where_the_rows_tell(mean):
     assert not selection.is_second_half_worse(noisier, equal)
 
 
+def test_pairs_that_share_their_rows_are_no_more_sure_than_one():
+    """Differences of mean -.08 and deviation 1: a standard error of .05, not .016."""
+    noise = torch.randn(400, generator=torch.Generator().manual_seed(1))
+    difference = (noise - noise.mean()) / noise.std() - 0.08
+    bounds = torch.cat([torch.zeros(10, 400), difference.expand(10, -1)])
+    weight = torch.ones(20, 400)
+    assert selection.is_second_half_worse(bounds, weight)
+    assert not selection.is_second_half_worse(bounds, weight, same_rows=True)
+    worse = torch.cat([torch.zeros(10, 400), (difference - 0.1).expand(10, -1)])
+    assert selection.is_second_half_worse(worse, weight, same_rows=True)
+
+
 def test_rows_without_weight_do_not_speak_for_twins():
     """By half of the rows one kind is better, by the other half the other one."""
     first = torch.zeros(2, 10)
@@ -131,10 +143,10 @@ def test_rows_without_weight_do_not_speak_for_twins():
     assert selection.is_second_half_worse(bounds, weight.flip(1))
 
 
-def line_or_wave(wavy, seed=0, reach=1.7):
+def line_or_wave(wavy, seed=0, n_rows=200):
     """Rows of y given c: a line, or a wave that the embedding follows at once."""
     rng = np.random.default_rng(seed)
-    c = rng.uniform(-reach, reach, (200, 1))
+    c = rng.uniform(-1.7, 1.7, (n_rows, 1))
     y = np.sin(6.0 * c) if wavy else c
     return door.Encoded.of(y + 0.1 * rng.standard_normal(y.shape), c)
 
@@ -153,8 +165,8 @@ def paired():
     [
         (True, None, 2),
         (True, line_or_wave(wavy=True, seed=1), 2),
-        # where training rows end the line goes on, and waves do not know of it
-        (False, line_or_wave(wavy=False, seed=1, reach=6.0), 4),
+        (False, None, 4),
+        (False, line_or_wave(wavy=False, seed=1), 4),
     ],
 )
 def test_plain_members_are_left_out_where_they_do_worse(wavy, valid, n_kept):
@@ -173,6 +185,46 @@ def test_plain_members_are_left_out_where_they_do_worse(wavy, valid, n_kept):
     assert record.diverged.shape == record.best_epoch.shape == (n_kept,)
     for i, epoch in enumerate(record.kept_epoch):
         assert learned.bound[i] == pytest.approx(record.bound[epoch, i], rel=1e-6)
+
+
+@pytest.mark.parametrize("n_pairs", [2, 3])
+@pytest.mark.parametrize("given", [False, True])
+def test_twins_are_compared_on_rows_that_both_have_held_out(
+    n_pairs, given, monkeypatch
+):
+    """Those given, of another table, or for each pair rows of its own.
+
+    And a plain member is kept as late as its twin: by the same rule of epochs.
+    """
+    seen = {}
+
+    def row_bounds(model, rows, index, *args):
+        seen.update(rows=rows, index=index)
+        return torch.zeros(index.shape)
+
+    monkeypatch.setattr(selection, "row_bounds", row_bounds)
+    config = replace(paired(), n_estimators=2 * n_pairs, n_plain=n_pairs)
+    valid = line_or_wave(wavy=True, seed=1, n_rows=30) if given else None
+    monitors = []
+    monitor = train.Monitor
+
+    class Spy(monitor):
+        def __init__(self, *args):
+            super().__init__(*args)
+            monitors.append(self)
+
+    monkeypatch.setattr(train, "Monitor", Spy)
+    door.fit(
+        config, TrainConfig(max_iter=1), line_or_wave(wavy=True), valid,
+        n_samples=2, seed=0, device="cpu",
+    )  # fmt: skip
+    first, second = seen["index"].chunk(2)
+    assert torch.equal(first, second)
+    assert len(seen["rows"]) == (30 if given else 200)
+    assert len(first.unique()) == (30 if given else first.numel())
+    first, second = monitors[0].past_best.chunk(2)
+    assert torch.equal(first, second)
+    assert len(first.unique()) == 2
 
 
 def test_twins_stay_together_where_no_row_is_held_out_and_when_training_goes_on():

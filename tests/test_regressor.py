@@ -804,6 +804,9 @@ def test_how_the_latent_is_trained_depends_on_the_number_of_outputs(data, n_outp
         ({"n_estimators": 2}, 2, ("periodic", 2, 2, 0)),
         ({"numeric_embedding": "periodic"}, 2, ("periodic", 2, 8, 0)),
         ({"numeric_embedding": None}, 2, (None, 0, 8, 0)),
+        # categories alone: nothing to embed
+        ({"categorical_features": [0, 1]}, 2, ("periodic", 0, 8, 0)),
+        ({"categorical_features": [0]}, 2, ("periodic", 1, 8, 4)),
     ],
     ids=str,
 )
@@ -812,6 +815,7 @@ def test_half_of_the_members_for_several_outputs_are_plain(
 ):
     """Before any is left out: no row is held out."""
     X, y = two_outputs(60, seed=0)
+    X = X.round() if "categorical_features" in settings else X
     quick = {k: v for k, v in QUICK.items() if k != "n_estimators"}
     model = CVAERegressor(**quick | {"max_iter": 1, "early_stopping": False} | settings)
     config = model.fit(X, y[:, :n_outputs]).learned_.config
@@ -883,7 +887,7 @@ def test_the_advice_on_a_collapsed_latent_fits_the_number_of_outputs(monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "members"), [(50, 8), (4_000, 8), (5_000, 6), (20_000, 4)]
+    ("n_rows", "members"), [(50, 8), (4_000, 8), (4_500, 7), (5_000, 6), (20_000, 4)]
 )
 def test_few_rows_have_more_members(n_rows, members):
     """What "auto" takes; a fit of one step shows it in the shape of the weights."""
@@ -894,3 +898,7 @@ def test_few_rows_have_more_members(n_rows, members):
     # a fit that goes on keeps its members
     more = X[:10]
     assert len(model.partial_fit(more, more[:, 0]).learned_.weights) == members
+    # for several outputs an even number, half of them plain
+    several = CVAERegressor(1, **small | {"numeric_embedding": "auto"}, max_steps=1)
+    config = several.partial_fit(X, X[:, [0, 0]]).learned_.config
+    assert (config.n_estimators, config.n_plain) == (members // 2 * 2, members // 2)

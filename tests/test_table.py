@@ -256,6 +256,14 @@ def test_a_missing_cell_has_no_jacobian():
 # -- normal scores ---------------------------------------------------------------
 
 
+def test_rows_of_next_to_no_weight_have_finite_scores():
+    values, weight = np.arange(6.0), np.array([1e-300, 1.0, 1.0, 1.0, 1e-300, 1e-300])
+    scores = normal_scores(learn_knots(values, weight), values)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) >= 0).all()
+    np.testing.assert_allclose(scores[2], 0.0, atol=1e-12)
+
+
 def test_normal_scores_are_normal_quantiles_of_ranks():
     """Many distinct values: knots at even scores follow the exact map.
 

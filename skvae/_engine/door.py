@@ -230,7 +230,8 @@ def fit(
         bounds = selection.row_bounds(
             model, valid_rows, held_out, config, trained.weights, generator
         )
-        if selection.is_second_half_worse(bounds, valid_rows.take(held_out).weight):
+        weight = valid_rows.take(held_out).weight
+        if selection.is_second_half_worse(bounds, weight, same_rows=not holds_out):
             model_config = model_config.without_plain()
             trained = trained.first(n_splits)
     n_draws = n_samples * (DENSITY_DRAWS if model_config.ties else 1)

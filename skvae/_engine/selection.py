@@ -40,15 +40,20 @@ def row_bounds(
     return torch.cat(parts, dim=1)
 
 
-def is_second_half_worse(bounds: Tensor, weight: Tensor) -> bool:
+def is_second_half_worse(
+    bounds: Tensor, weight: Tensor, *, same_rows: bool = False
+) -> bool:
     """Compare twins by bounds (E, N) of rows of ``weight`` (E, N).
 
-    Member i of the first half and member i of the second have held out the same rows.
-    Worse: by ``CLEAR`` standard errors of the mean difference.
+    Member i of the first half and member i of the second have held out the same rows,
+    other rows than other pairs or, with ``same_rows``, those of all. Worse: by
+    ``CLEAR`` standard errors of the mean difference.
     """
     first, second = bounds.chunk(2)
-    share = weight[: len(first)] / weight[: len(first)].sum()
-    difference = second - first
+    difference, weight = second - first, weight[: len(first)]
+    if same_rows:  # what a row says of one pair it says of the others, too
+        difference, weight = difference.mean(0), weight[0]
+    share = weight / weight.sum()
     mean = (share * difference).sum()
     error = (share * (difference - mean)).square().sum().sqrt()
     return bool(mean < -CLEAR * error)

@@ -324,7 +324,10 @@ class Monitor:
         self.reference, self.rise_epoch = self.kept_bound, self.kept_epoch
         share = min(1.0, index.shape[1] / TELLING_ROWS)
         self.may_fall = FALLEN * share * model.config.n_columns
-        is_late = torch.arange(len(weights), device=weights.device) % 2 == 1
+        # a plain member is as late as its twin, with which it is compared
+        n_splits = len(weights) - model.config.n_plain
+        place = torch.arange(len(weights), device=weights.device) % n_splits
+        is_late = place % 2 == 1
         self.past_best = torch.where(is_late, PAST_BEST, 1.0)
         self.patience_from = (
             0.0 if config.kl_schedule == "constant" else config.kl_warmup * n_epochs

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Knots = tuple[tuple[float, float], ...]  # (value, score), rising in both
 
+SMALLEST_RANK = 2.0**-50
 ROWS_PER_KNOT = 30  # a map that followed every row would be as rough as they are
 FEWEST_KNOTS, MOST_KNOTS = 32, 1000
 
@@ -28,6 +29,8 @@ def learn_knots(values: Array, weight: Array) -> Knots:
         return ()
     share = np.bincount(place.ravel(), weight)
     rank = (np.cumsum(share) - 0.5 * share) / share.sum()
+    # at the ends there may be rows of next to no weight
+    rank = rank.clip(SMALLEST_RANK, 1.0 - SMALLEST_RANK)
     normal = NormalDist()
     n_knots = max(FEWEST_KNOTS, min(len(distinct) // ROWS_PER_KNOT, MOST_KNOTS))
     if len(distinct) <= n_knots:
