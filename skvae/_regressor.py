@@ -151,8 +151,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float
-        Training objective of each epoch, nats per row in the units of y, mean over
-        members; lower is better.
+        Training objective of each epoch, nats per row in the units of y, mean over the
+        members that are kept; lower is better.
     validation_scores_ : list of float
         Bound on the held-out rows after each epoch, likewise; higher is better. Empty
         without ``early_stopping``.
