@@ -197,16 +197,15 @@ class PeriodicEmbedding:
         self.bias = layout.add((n_columns, 1, n_outputs), uniform_init(bound))
 
     def __call__(self, w: Views, values: Tensor, observed: Tensor | None) -> Tensor:
-        """(E, N, D) of the first E members to (E, N, D·out), 0 for a missing cell."""
+        """(E, N, D) to (E, N, D·out); the block of a missing cell is 0."""
         n_members, n_rows, n_columns = values.shape
         columns = values.mT.unsqueeze(-1)  # (E, D, N, 1)
-        frequencies = w[self.frequencies][:n_members]
-        angles = columns * (2 * math.pi * frequencies)  # (E, D, N, F)
+        angles = columns * (2 * math.pi * w[self.frequencies])  # (E, D, N, F)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (E, D, N, 2F)
         out = torch.baddbmm(
-            w[self.bias][:n_members].flatten(0, 1),
+            w[self.bias].flatten(0, 1),
             waves.flatten(0, 1),
-            w[self.weight][:n_members].flatten(0, 1),
+            w[self.weight].flatten(0, 1),
         )  # (E·D, N, out)
         out = functional.relu(out).view(n_members, n_columns, n_rows, -1)
         if observed is not None:
@@ -298,7 +297,8 @@ class Inputs:
             numbers = self._without_scores(numbers)
         parts = [numbers]
         if self.embedding is not None:
-            parts.append(self._embedded(self.embedding, w, numbers, seen))
+            embed = self._embedded if self.n_plain else self.embedding
+            parts.append(embed(w, numbers, seen))
         if self.codes is not None:
             known = None if observed is None else observed[..., self.coded]
             parts.append(self.codes(w, values[..., self.coded], known))
@@ -313,17 +313,13 @@ class Inputs:
         plain = functional.pad(bare, (0, self.n_scores))
         return torch.cat([numbers[:n_others], plain])
 
-    def _embedded(
-        self,
-        embedding: PeriodicEmbedding,
-        w: Views,
-        numbers: Tensor,
-        seen: Tensor | None,
-    ) -> Tensor:
+    def _embedded(self, w: Views, numbers: Tensor, seen: Tensor | None) -> Tensor:
         """Embed what members see who are not plain, 0 for those: (E, N, D·out)."""
+        assert self.embedding is not None
         n_others = len(numbers) - self.n_plain
         known = None if seen is None else seen[:n_others]
-        waves = embedding(w, numbers[:n_others], known)
+        others = [view[:n_others] for view in w]
+        waves = self.embedding(others, numbers[:n_others], known)
         return functional.pad(waves, (0, 0, 0, 0, 0, self.n_plain))
 
 

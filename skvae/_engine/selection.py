@@ -27,15 +27,12 @@ def row_bounds(
 ) -> Tensor:
     """Importance-weighted bound on the rows ``index`` (E, N) of each member: (E, N)."""
     objective, views = model.objective(config), model.layout.views(weights)
+    noise = Noise(generator)
     row = len(weights) * DRAWS * model.decoder_width
     parts = []
     for part in index.split(max(1, ELEMENTS // row), dim=1):
-        draws = torch.randn(
-            (1, DRAWS, part.shape[1], model.config.n_components),
-            generator=generator,
-            device=weights.device,
-        )
-        terms = model.terms(views, rows.take(part), draws, Noise(generator))
+        draws = noise.normal(1, DRAWS, part.shape[1], model.config.n_components)
+        terms = model.terms(views, rows.take(part), draws, noise)
         parts.append(objective.bound(terms))
     return torch.cat(parts, dim=1)
 

@@ -311,10 +311,8 @@ class Monitor:
         self.calm = Noise(generator)
         # draws of its own for each row: epochs would be chosen for how well they suit
         # a few points that all rows share (0.3 nats of optimism, measured)
-        self.draws = torch.randn(
-            (1, VALIDATION_DRAWS, index.shape[1], model.config.n_components),
-            generator=generator,
-            device=weights.device,
+        self.draws = self.calm.normal(
+            1, VALIDATION_DRAWS, index.shape[1], model.config.n_components
         )
         self.start, _ = self.evaluate(weights)
         self.kept = weights.detach().clone()
