@@ -3,7 +3,8 @@
 Run ``python -m benchmarks.ablation --data DIR`` (see ``--help``). Joint targets: the
 second half of a table's numeric columns given the first half, at most 5000 rows, random
 splits of 90/10. One target: UCI sets on their published splits. The table goes to
-standard output and to ``benchmarks/results/ablation.json`` and ``.md``.
+standard output and to ``benchmarks/results/ablation.json`` and ``.md``, where the rows
+of other sets are kept.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from benchmarks import command, report
 from benchmarks.data import RegressionSet, data_folder, load_halves, load_uci
 from benchmarks.draws import N_SETS, monte_carlo_errors
+from benchmarks.environment import describe
 from benchmarks.peers.adapters import Settings
 from benchmarks.report import PUBLISHED, in_words, markdown, standard_error
 from skvae import CVAERegressor
@@ -46,6 +48,7 @@ class Row:
     score_error_median: float
     score_error: float
     predict_error: float
+    commit: str
 
     @property
     def gain(self) -> float:
@@ -86,6 +89,7 @@ def run_split(
         score_error_median=errors[0],
         score_error=errors[1],
         predict_error=errors[2],
+        commit=describe()["versions"]["commit"],  # type: ignore[index]
     )
 
 
@@ -106,7 +110,7 @@ def table(rows: list[Row]) -> str:
     """One line a set: both likelihoods, the paired difference, what the latent does."""
     header = ["set", "targets", "splits", "NLL", "NLL without latent", "gain"]
     header += ["KL", "active units", "fit, s", "error of log p, nats"]
-    header += ["error of prediction"]
+    header += ["error of prediction", "commit"]
     lines = []
     for name in dict.fromkeys(row.set for row in rows):
         mine = [row for row in rows if row.set == name]
@@ -120,6 +124,7 @@ def table(rows: list[Row]) -> str:
             [[r.score_error_median, r.score_error, r.predict_error] for r in mine], 0
         )
         columns += [seconds, f"{errors[0]:.4f} / {errors[1]:.4f}", f"{errors[2]:.2%}"]
+        columns.append(" ".join(dict.fromkeys(row.commit for row in mine)))
         lines.append([name, str(mine[0].n_outputs), str(len(mine)), *columns])
     return markdown(header, lines)
 
@@ -137,7 +142,7 @@ latent helps. KL between posterior and PriorNet and dimensions above 0.01 nats a
 of the best member. Errors are Monte Carlo errors of a row, standard deviations over
 {N_SETS} sets of fixed draws with the same networks: median / mean over the test rows,
 and for the prediction the mean in predictive standard deviations. Seed of the networks:
-the number of the split.
+the number of the split. Sets were added run by run; below is the last.
 
 {report.provenance(about)}"""
 
@@ -161,7 +166,8 @@ def main(arguments: list[str]) -> None:
     parameters = dict(options.overrides)
     about = command.about_run("ablation", arguments, options, Settings(0, parameters))
     folder = data_folder(options.data)
-    rows: list[Row] = []
+    earlier = report.earlier(options.name, Row)
+    rows = [row for row in earlier if row.set not in options.sets]
     for row in run_all(folder, options.sets, options.splits, parameters, options.jobs):
         rows.append(row)
         line = f"{row.set:<18} split {row.split}  gain {row.gain:7.3f}"

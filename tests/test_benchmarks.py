@@ -406,6 +406,10 @@ def test_the_ablation_pairs_both_fits_and_stores_them(regression, tables, capsys
     gains = [row["nll_without"] - row["nll"] for row in stored["rows"][:2]]
     assert f"{np.mean(gains):.3f} ± " in capsys.readouterr().out
     assert str(tables) not in (tables / "results" / "ablation.md").read_text()
+    ablation.main(["--data", str(tables), "--sets", "line", "--splits", "1", *small])
+    again = json.loads((tables / "results" / "ablation.json").read_text())["rows"]
+    assert again[:2] == stored["rows"][:2]
+    assert [row["set"] for row in again] == ["goods", "goods", "line"]
 
 
 # -- imputation ------------------------------------------------------------------
