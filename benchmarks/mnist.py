@@ -190,6 +190,7 @@ def fit(
         draws,
         trained.bound.cpu().numpy(),
         np.empty(0),
+        np.empty(0),
     )
     if model_config.fits_prior:
         data = encoded(images.train[:10_000], images.train_labels[:10_000], learned)

@@ -125,7 +125,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     kl_per_dimension_ : ndarray of shape (n_components,)
         Mean KL divergence between posterior and prior in nats, of the best member.
     active_units_ : int
-        Dimensions whose KL exceeds 0.01 nats.
+        Dimensions whose KL exceeds 0.01 nats and whose posterior differs between rows
+        by as much.
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float

@@ -133,13 +133,13 @@ class LatentVariableEstimator(
 
     def _hidden(self) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes
-        try:
-            return tuple(None if isinstance(sizes, str) else sizes)
-        except TypeError as error:
+        # an array of no dimension has no length either
+        if isinstance(sizes, str) or np.ndim(sizes) != 1:
             raise TypeError(
                 "hidden_layer_sizes must be a sequence of integers such as (128, 128); "
                 f"got {sizes!r}."
-            ) from error
+            )
+        return tuple(sizes)
 
     def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
         """``min_scale`` of the numeric columns, in standardised units."""
@@ -289,7 +289,7 @@ class LatentVariableEstimator(
             device=self.device,
             start=self._start(model) if proceed else None,
             keep_moments=config.constant_rate or bool(self.warm_start),
-            on_epoch=self._reporter(config),
+            on_epoch=self._reporter(config, offsets[0]),
         )
         self.learned_, self.history_ = learned, record
         if not proceed:
@@ -300,8 +300,11 @@ class LatentVariableEstimator(
         if config.early_stopping:
             bound = record.bound.mean(axis=1) - offsets[1]
             self.validation_scores_ = [*self.validation_scores_, *bound.tolist()]
-        self.kl_per_dimension_ = learned.kl[learned.best_member]
-        self.active_units_ = int((self.kl_per_dimension_ > COLLAPSED).sum())
+        best = learned.best_member
+        self.kl_per_dimension_ = learned.kl[best]
+        # a prior fitted by draws may be off a posterior that is the same for all rows
+        told = np.minimum(learned.kl[best], learned.information[best])
+        self.active_units_ = int((told > COLLAPSED).sum())
         self._warn(record, config)
         return self
 
@@ -316,10 +319,10 @@ class LatentVariableEstimator(
             )
         return self.learned_
 
-    def _reporter(self, config: TrainConfig) -> "Reporter | None":
+    def _reporter(self, config: TrainConfig, offset: float) -> "Reporter | None":
         if not self.verbose:
             return None
-        return Reporter(type(self).__name__, config.max_iter)
+        return Reporter(type(self).__name__, config.max_iter, offset)
 
     def _warn(self, record: Any, config: TrainConfig) -> None:
         """Turn the facts of a fit into ``ConvergenceWarning``."""
@@ -344,7 +347,8 @@ class LatentVariableEstimator(
             short = n_epochs < FEW_EPOCHS and not record.stopped_early
             warn(
                 f"All {len(self.kl_per_dimension_)} latent dimensions have collapsed "
-                f"(KL < {COLLAPSED} nats): the latent carries nothing. "
+                f"(KL, or what tells rows apart, < {COLLAPSED} nats): the latent "
+                "carries nothing. "
                 + self._advice_on_collapse(config, limit if short else None),
                 ConvergenceWarning,
             )
@@ -389,17 +393,21 @@ class LatentVariableEstimator(
 
 
 class Reporter:
-    """Tell a verbose user where training is; written to standard output."""
+    """Tell a verbose user where training is; written to standard output.
 
-    def __init__(self, name: str, max_iter: int) -> None:
-        self.name, self.max_iter = name, max_iter
+    ``offset`` turns losses of encoded rows into those of ``loss_curve_``.
+    """
+
+    def __init__(self, name: str, max_iter: int, offset: float) -> None:
+        self.name, self.max_iter, self.offset = name, max_iter, offset
         self.every = max(1, max_iter // 20)
 
     def __call__(self, epoch: int, loss: float) -> bool:
         """Write a line now and then; never ends the fit."""
         if (epoch + 1) % self.every == 0:
             line = f"[{self.name}] epoch {epoch + 1} of {self.max_iter}"
-            sys.stdout.write(f"{line}, loss {loss:.4f} nats per row\n")
+            shown = loss + self.offset
+            sys.stdout.write(f"{line}, loss {shown:.4f} nats per row\n")
         return False
 
 

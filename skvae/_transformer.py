@@ -171,7 +171,8 @@ class VAETransformer(GeneratedTable):
     kl_per_dimension_ : ndarray of shape (n_components,)
         Mean KL divergence between posterior and prior in nats, of the best member.
     active_units_ : int
-        Dimensions whose KL exceeds 0.01 nats.
+        Dimensions whose KL exceeds 0.01 nats and whose posterior differs between rows
+        by as much.
     n_iter_ : int
         Epochs run.
     loss_curve_ : list of float
@@ -686,6 +687,12 @@ class VAETransformer(GeneratedTable):
             n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1
+        if self.latent == "vq" and objective != "elbo":
+            raise ValueError(
+                "latent='vq' is trained by the evidence lower bound with a cost of "
+                "commitment, which importance-weighted bounds leave out: set "
+                f"objective='auto' or 'elbo'; got {objective!r}."
+            )
         if self.latent == "vq" and self.free_bits != 0:
             raise ValueError(
                 "free_bits means nothing with latent='vq', whose KL is the same for "

@@ -268,6 +268,14 @@ def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
         ),
         ({"latent": "vq", "prior": "mixture"}, "latent='vq' has a prior of its own"),
         (
+            {"latent": "vq", "objective": "iwae"},
+            "latent='vq' is trained .* objective='auto' or 'elbo'; got 'iwae'",
+        ),
+        (
+            {"latent": "vq", "objective": "dreg", "n_draws": 4},
+            "latent='vq' is trained .* objective='auto' or 'elbo'; got 'dreg'",
+        ),
+        (
             {"latent": "vq", "free_bits": 0.5},
             "free_bits means nothing with latent='vq'",
         ),

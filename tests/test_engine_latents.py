@@ -16,11 +16,13 @@ from skvae._engine.codebook import (
 from skvae._engine.distributions import Gaussian, GaussianMixture
 from skvae._engine.flows import Flow, Transformed
 from skvae._engine.hierarchy import LayeredLatent
+from skvae._engine.latents import GaussianLatent
 from skvae._engine.networks import Layout, Noise
 from skvae._engine.objectives import Dreg, Elbo, Iwae, Terms, log_mean_exp
 from skvae._engine.priors import (
     N_PSEUDO_INPUTS,
     FlowPrior,
+    StandardNormal,
     VampPrior,
     gaussian_from,
 )
@@ -49,6 +51,19 @@ def flow(n_components=L, n_context=0, scale=1.0):
     layout = Layout()
     made = Flow(layout, n_components, "tanh", n_context)
     return made, weights(layout, scale)
+
+
+def test_the_encoder_steers_the_flow_of_a_posterior():
+    """Rows with the same mean and variance of the base have other draws."""
+    layout = Layout()
+    steered = Flow(layout, L, "tanh", n_context=3)
+    w = weights(layout, 1.0)
+    latent = GaussianLatent(L, StandardNormal(L), steered)
+    assert latent.n_encoded == 2 * L + 3
+    encoded = normal(E, 1, latent.n_encoded, seed=1).repeat(1, 2, 1)
+    encoded[:, 1, 2 * L :] += 1.0
+    z = latent.posterior(w, encoded, None).at(normal(1, S, 1, L, seed=2))
+    assert ((z[:, :, 0] - z[:, :, 1]).abs().amax((1, 2)) > 0.1).all()
 
 
 @pytest.mark.parametrize("n_components", [2, 3, 4])
@@ -233,7 +248,7 @@ def test_codes_move_to_the_means_of_their_rows_and_dead_ones_start_anew():
     noise = Noise(generator())
     for _ in range(200):
         posterior = latent.posterior(layout.views(flat), rows, noise)
-        latent.after_step(flat, posterior, noise)
+        latent.after_step(flat, posterior, torch.ones(E, 256).double(), noise)
     w = layout.views(flat)
     posterior = latent.posterior(w, rows, None)
     in_use = posterior.index()[0, :, 0].unique()
@@ -243,6 +258,24 @@ def test_codes_move_to_the_means_of_their_rows_and_dead_ones_start_anew():
         torch.testing.assert_close(
             w[latent.vectors][0, 0, code], own.mean(0), rtol=0, atol=0.05
         )
+
+
+def test_rows_without_weight_move_no_codes_and_start_none():
+    latent, layout, _ = code_latent()
+    flat = layout.initial(E, generator()).double()
+    rows = normal(E, 256, 4, seed=1)
+    rows[:, 128:] += 50.0
+    weight = torch.ones(E, 256).double()
+    weight[:, :128], weight[:, 128:] = 2.0, 0.0
+    noise = Noise(generator())
+    for _ in range(200):
+        posterior = latent.posterior(layout.views(flat), rows, noise)
+        latent.after_step(flat, posterior, weight, noise)
+    w = layout.views(flat)
+    assert w[latent.vectors].abs().max() < 10.0
+    # nor do they widen the codes: the spread is that of the others about theirs
+    away = (posterior.encoded - posterior.nearest())[:, :128].square()
+    assert (w[latent.spread] < 10.0 * away.mean()).all()
 
 
 def test_classes_of_codes_are_found():

@@ -81,7 +81,8 @@ def linear_gaussian(draws, tilt=0.0, widen=1.0, shift=0.0):
     bias = np.concatenate([tilt - (B + shift) @ gain, raw_log_var])
     write_affine(model, weights, model.encoder, matrix, bias)
     flat = weights.numpy()
-    return door.Learned(config, flat, draws, np.zeros(1), np.zeros((1, L)))
+    nothing = np.zeros((1, L))
+    return door.Learned(config, flat, draws, np.zeros(1), nothing, nothing)
 
 
 def asked(learned):
@@ -118,6 +119,21 @@ def test_latents_and_their_kl_are_those_of_the_exact_posterior():
     # KL(N(m, v) || N(0, 1)) = (m² + v - 1 - log v) / 2
     kl = 0.5 * (mean**2 + 1 / PRECISION - 1 + np.log(PRECISION)).mean(axis=0)
     np.testing.assert_allclose(engine.mean_kl(door.Encoded.of(x)), kl[None])
+
+
+def test_information_is_that_of_a_gaussian_channel_whatever_the_prior():
+    """½ log(1 + variance of the means over rows / variance of the posterior).
+
+    With a weight for each row; 0 where all rows are the same one.
+    """
+    x, weight = rows(50), np.random.default_rng(1).uniform(0.5, 2.0, size=50)
+    engine = asked(linear_gaussian(np.zeros((1, L))))
+    told = engine.information(door.Encoded.of(x, weight=weight))
+    between = np.cov(posterior_mean(x), rowvar=False, ddof=0, aweights=weight)
+    expected = 0.5 * np.log1p(between.diagonal() * PRECISION)
+    np.testing.assert_allclose(told, expected[None])
+    same = engine.information(door.Encoded.of(np.tile(x[0], (50, 1))))
+    np.testing.assert_allclose(same, 0.0, atol=1e-12)
 
 
 def test_the_decoder_returns_the_mean_given_the_latent():

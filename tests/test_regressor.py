@@ -669,6 +669,8 @@ def test_more_mixture_components_follow_a_skewed_target_without_a_latent():
         {"activation": "identity"},
         {"numeric_embedding": None},
         {"objective": "iwae", "n_draws": 4},
+        {"objective": "dreg", "n_draws": 4},
+        {"prior": "normal"},
         {"n_draws": 4},
         {"dropout": 0.0},
         {"hidden_layer_sizes": (8, 8, 8)},
@@ -693,12 +695,22 @@ def test_every_parameter_has_an_effect(data, change):
     assert np.abs(difference).max() > 1e-6
 
 
+def test_the_prior_of_a_row_is_that_of_its_features_or_none_of_them(data):
+    X, _ = data
+    prior = fit(*data, LEARNING).transform(X)
+    assert np.ptp(prior, axis=0).max() > 1e-3
+    np.testing.assert_array_equal(
+        fit(*data, LEARNING | {"prior": "normal"}).transform(X), 0.0
+    )
+
+
 def test_verbose_tells_of_progress_and_quiet_does_not(data, capsys):
-    fit(*data, {"verbose": True})
+    model = fit(*data, {"verbose": True})
     out = capsys.readouterr().out
     assert out.count("\n") == 5
     assert "CVAERegressor" in out
-    assert "epoch 5 of 5" in out
+    last = model.loss_curve_[-1]  # in the units of the data
+    assert f"epoch 5 of 5, loss {last:.4f} nats" in out
     fit(*data)
     assert capsys.readouterr() == ("", "")
 

@@ -813,11 +813,12 @@ def test_every_parameter_has_an_effect(rows, change):
 
 
 def test_verbose_tells_of_progress_and_quiet_does_not(rows, capsys):
-    fit(rows, {"verbose": True})
+    model = fit(rows, {"verbose": True})
     out = capsys.readouterr().out
     assert out.count("\n") == 5
     assert "VAETransformer" in out
-    assert "epoch 5 of 5" in out
+    last = model.loss_curve_[-1]  # in the units of the data
+    assert f"epoch 5 of 5, loss {last:.4f} nats" in out
     fit(rows)
     assert capsys.readouterr() == ("", "")
 

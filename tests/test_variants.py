@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from skvae import CVAERegressor, VAEClassifier, VAETransformer
@@ -214,9 +215,32 @@ def test_a_variant_says_how_its_latent_fares(Estimator, settings):
     width = np.sum(settings.get("n_components", SMALL["n_components"]))
     assert model.kl_per_dimension_.shape == (width,)
     assert model.history_.kl.shape[-1] == width
-    assert model.active_units_ == (model.kl_per_dimension_ > 0.01).sum()
+    told = model.learned_.information[model.learned_.best_member]
+    assert (
+        model.active_units_ == ((model.kl_per_dimension_ > 0.01) & (told > 0.01)).sum()
+    )
     assert model.transform(*observed(Estimator, X)).shape == (120, width)
     assert len(model.get_feature_names_out()) == width
+
+
+COLLAPSING = [
+    {},
+    {"prior": "mixture"},
+    {"prior": "vamp"},
+    {"prior": "flow"},
+    {"posterior": "flow"},
+    {"latent": "hierarchical", "n_components": (3, 2)},
+    {"latent": "hierarchical", "n_components": (3, 2), "prior": "mixture"},
+]
+
+
+@pytest.mark.parametrize("settings", COLLAPSING, ids=name)
+def test_a_collapsed_latent_is_told_of_whatever_the_prior(settings):
+    """At beta = 1000 nothing is worth a nat; a prior fitted by draws is a bit off."""
+    heavy = {"beta": 1e3, "kl_warmup": 0.0, "objective": "elbo", "max_iter": 40}
+    with pytest.warns(ConvergenceWarning, match="collapsed .* lower beta"):
+        model = fit(VAETransformer, settings | heavy, rows())
+    assert model.active_units_ == 0
 
 
 @pytest.mark.parametrize("settings", TABLE + COLUMNS, ids=name)

@@ -270,8 +270,12 @@ class CodeLatent:
         return CodeMixture(self.book(w), *parameters)
 
     @torch.no_grad()
-    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
+    def after_step(
+        self, weights: Tensor, posterior: Density, row_weight: Tensor, noise: Noise
+    ) -> None:
         """Move codes towards the rows they stand for; start those without rows anew.
+
+        Rows (E, N) count by their weight, which is 1 on average.
 
         Appendix A.1; the restart as in Dhariwal et al. (2020), Jukebox, sec. 3.2.
         """
@@ -279,8 +283,11 @@ class CodeLatent:
         w = self.layout.views(weights)
         rows = posterior.encoded.unflatten(-1, (self.n_positions, self.width))
         chosen = functional.one_hot(posterior.index(), N_CODES).to(rows.dtype)
+        chosen = chosen * row_weight[..., None, None]
+        share = row_weight / row_weight.sum(1, keepdim=True)
         away = (posterior.encoded - posterior.nearest()).square()
-        away = away.unflatten(-1, (self.n_positions, self.width)).mean((1, 3))
+        away = away.unflatten(-1, (self.n_positions, self.width)).mean(3)
+        away = torch.einsum("en,enm->em", share, away)
         w[self.spread].lerp_(away.unsqueeze(1), 1.0 - DECAY)
         w[self.counts].lerp_(chosen.sum(1), 1.0 - DECAY)
         w[self.sums].lerp_(torch.einsum("enmk,enmw->emkw", chosen, rows), 1.0 - DECAY)
@@ -288,7 +295,7 @@ class CodeLatent:
         draw = torch.rand(
             w[self.counts].shape, generator=noise.generator, device=rows.device
         )
-        place = (draw * rows.shape[1]).long()  # (E, M, K)
+        place = pick(share, draw.flatten(1)).view(draw.shape)  # (E, M, K)
         member = torch.arange(len(rows), device=rows.device).view(-1, 1, 1)
         position = torch.arange(self.n_positions, device=rows.device).view(1, -1, 1)
         fresh = rows[member, place, position]

@@ -40,6 +40,11 @@ class Density(ABC):
         """Mean (E, N, L), from ``noise`` where it has no closed form."""
         return self.at(noise).mean(1)
 
+    def moments_of(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (E, N, L), from ``noise`` where there is no closed form."""
+        z = self.at(noise)
+        return z.mean(1), z.var(1, unbiased=False)
+
     def kl_each(self, other: "Density", z: Tensor) -> Tensor:
         """KL divergence from ``other``, in nats, as it adds up over dimensions.
 
@@ -96,6 +101,10 @@ class Gaussian(Density):
     def mean_of(self, noise: Tensor) -> Tensor:
         """Mean (E, N, L)."""
         return self.mean
+
+    def moments_of(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance (E, N, L)."""
+        return self.mean, self.log_var.exp()
 
     def kl_each(self, other: Density, z: Tensor) -> Tensor:
         """KL divergence from ``other`` in each dimension, in nats: (E, N, L)."""

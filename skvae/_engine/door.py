@@ -30,7 +30,6 @@ GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
-MOST_COMPARED_ROWS = 2048  # held-out rows of a pair of members that tell them apart
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
@@ -55,6 +54,7 @@ class Learned:
     draws: Array  # (S, L), fixed standard normal draws; predictions take the first
     bound: Array  # (E,), validation bound of the kept weights, encoded units
     kl: Array  # (E, L), nats, mean over the training rows
+    information: Array  # (E, L), nats, what a dimension tells about a training row
     moments: Moments | None = None
     prior: tuple[Array, ...] = ()  # parameters of one fitted after training
 
@@ -226,14 +226,17 @@ def fit(
             else lambda i, loss: on_epoch(i, float(loss.mean())),
         )
     if model_config.n_plain and start is None and split.valid.shape[1]:
-        held_out = split.valid[:, :MOST_COMPARED_ROWS]
-        bounds = selection.row_bounds(
-            model, valid_rows, held_out, config, trained.weights, generator
+        trained = selection.without_worse_half(
+            trained,
+            model,
+            valid_rows,
+            split.valid,
+            config,
+            generator,
+            same_rows=not holds_out,
         )
-        weight = valid_rows.take(held_out).weight
-        if selection.is_second_half_worse(bounds, weight, same_rows=not holds_out):
+        if len(trained.weights) < n_members:
             model_config = model_config.without_plain()
-            trained = trained.first(n_splits)
     n_draws = n_samples * (DENSITY_DRAWS if model_config.ties else 1)
     learned = Learned(
         model_config,
@@ -241,12 +244,14 @@ def fit(
         normal_draws(n_draws, model_config.n_components, seed),
         _numpy(trained.bound),
         np.empty(0),
+        np.empty(0),
         _moments(trained.optimizer) if keep_moments else None,
     )
     if model_config.fits_prior:
         kept = _trimmed(learned, data, config.trimming, device)
         learned = replace(learned, prior=Engine(learned, device).fit_prior(kept, seed))
-    kl = Engine(learned, device).mean_kl(data)
+    engine = Engine(learned, device)
+    kl, information = engine.mean_kl(data), engine.information(data)
     history = trained.history
     record = FitRecord(
         _numpy(history.loss).astype(float),
@@ -257,7 +262,7 @@ def fit(
         _numpy(history.diverged).astype(bool),
         history.stopped_early,
     )
-    return replace(learned, kl=kl), record
+    return replace(learned, kl=kl, information=information), record
 
 
 def _trimmed(learned: Learned, data: Encoded, fraction: float, device: str) -> Encoded:
@@ -384,6 +389,22 @@ class Engine:
         kept = max((field[0].size for field in self.learned.prior), default=0)
         kl = self._map(self.inference.kl, data, self._n_kept(kept), row_axis=1)
         return np.average(kl, axis=1, weights=data.weight)
+
+    def information(self, data: Encoded) -> Array:
+        """Nats that each dimension tells about a row, as a Gaussian channel: (E, L).
+
+        ½ log(1 + variance of posterior means over rows / mean posterior variance): 0
+        where the posterior is the same for all rows, whatever the prior.
+        """
+        mean, variance = self._map(
+            self.inference.moments, data, self._n_kept(1), row_axis=2
+        )
+        weight = data.weight / data.weight.sum()
+        between = np.einsum("enl,n->el", mean**2, weight)
+        between -= np.einsum("enl,n->el", mean, weight) ** 2
+        within = np.einsum("enl,n->el", variance, weight)
+        tiny = np.finfo(float).tiny
+        return 0.5 * np.log1p(between.clip(min=0.0) / within.clip(min=tiny))
 
     @torch.no_grad()
     def prior_gap(self, data: Encoded) -> float:

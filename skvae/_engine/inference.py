@@ -104,6 +104,10 @@ class Inference:
         posterior, prior = self.posterior(batch), self.prior(batch)
         return posterior.kl_each(prior, posterior.at(self.draws))
 
+    def moments(self, batch: Batch) -> Tensor:
+        """Means and variances of q(z | x, c): (2, E, N, L)."""
+        return torch.stack(self.posterior(batch).moments_of(self.draws))
+
     def prior_gap(self, batch: Batch, generator: Generator) -> Tensor:
         """KL from the prior of the mean of these rows' posteriors, in nats: (E,).
 

@@ -30,7 +30,9 @@ class Latent(Protocol):
         """q(z | x, c) from outputs (E, N, ·) of the encoder; with noise in training."""
         ...
 
-    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
+    def after_step(
+        self, weights: Tensor, posterior: Density, row_weight: Tensor, noise: Noise
+    ) -> None:
         """Change, in place, what no gradient changes in weights (E, P)."""
 
     def fit_prior(
@@ -64,7 +66,9 @@ class NumericLatent:
         """Return the prior of such parameters."""
         return GaussianMixture(*parameters)
 
-    def after_step(self, weights: Tensor, posterior: Density, noise: Noise) -> None:
+    def after_step(
+        self, weights: Tensor, posterior: Density, row_weight: Tensor, noise: Noise
+    ) -> None:
         """Leave everything to the gradient."""
 
 

@@ -9,11 +9,35 @@ from torch import Generator, Tensor
 from skvae._engine.config import TrainConfig
 from skvae._engine.model import LatentModel
 from skvae._engine.networks import Noise
-from skvae._engine.train import Rows
+from skvae._engine.train import Rows, Trained
 
+MOST_ROWS = 2048  # held-out rows of a pair that tell its members apart
 DRAWS = 64  # of z, for the bound on a row
 ELEMENTS = 2**22  # of the largest array of the rows that are decoded together
 CLEAR = 2.0  # standard errors of a mean difference that are no accident
+
+
+def without_worse_half(
+    trained: Trained,
+    model: LatentModel,
+    rows: Rows,
+    held_out: Tensor,
+    config: TrainConfig,
+    generator: Generator,
+    *,
+    same_rows: bool,
+) -> Trained:
+    """Leave the second half of the members out where it is worse than the first.
+
+    By the rows ``held_out`` (E, N) of each member; ``same_rows`` if those are the same
+    for all pairs.
+    """
+    index = held_out[:, :MOST_ROWS]
+    bounds = row_bounds(model, rows, index, config, trained.weights, generator)
+    weight = rows.take(index).weight
+    if is_second_half_worse(bounds, weight, same_rows=same_rows):
+        return trained.first(len(bounds) // 2)
+    return trained
 
 
 @torch.no_grad()

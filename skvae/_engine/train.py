@@ -221,7 +221,9 @@ class Step:
         loss = self.objective(terms, beta, batch.weight)  # (E,)
         (gradient,) = torch.autograd.grad(loss.sum(), self.weights)
         self._update(gradient)
-        self.model.latent.after_step(self.weights.detach(), terms.posterior, noise)
+        self.model.latent.after_step(
+            self.weights.detach(), terms.posterior, batch.weight, noise
+        )
         self.loss_sum += loss.detach()
         self.position += len(self.within_batch)
         self.count += 1
