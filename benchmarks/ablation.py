@@ -23,7 +23,6 @@ from sklearn.exceptions import ConvergenceWarning
 from benchmarks import command, report
 from benchmarks.data import RegressionSet, data_folder, load_halves, load_uci
 from benchmarks.draws import N_SETS, monte_carlo_errors
-from benchmarks.environment import describe
 from benchmarks.peers.adapters import Settings
 from benchmarks.report import PUBLISHED, in_words, markdown, standard_error
 from skvae import CVAERegressor
@@ -64,7 +63,11 @@ def load(folder: Path, name: str, n_splits: int) -> RegressionSet:
 
 
 def run_split(
-    name: str, data: RegressionSet, split: int, parameters: dict[str, Any]
+    name: str,
+    data: RegressionSet,
+    split: int,
+    parameters: dict[str, Any],
+    commit: str,
 ) -> Row:
     """Fit with and without a latent on the same rows and seed."""
     train, test = data.splits[split]
@@ -89,16 +92,21 @@ def run_split(
         score_error_median=errors[0],
         score_error=errors[1],
         predict_error=errors[2],
-        commit=describe()["versions"]["commit"],  # type: ignore[index]
+        commit=commit,
     )
 
 
 def run_all(
-    folder: Path, sets: list[str], n_splits: int, parameters: dict[str, Any], jobs: int
+    folder: Path,
+    sets: list[str],
+    n_splits: int,
+    parameters: dict[str, Any],
+    jobs: int,
+    commit: str,
 ) -> Iterator[Row]:
     """Rows of all sets, in order."""
     work = [
-        delayed(run_split)(name, data, split, parameters)
+        delayed(run_split)(name, data, split, parameters, commit)
         for name in sets
         for data in [load(folder, name, n_splits)]
         for split in range(min(n_splits, len(data.splits)))
@@ -168,7 +176,9 @@ def main(arguments: list[str]) -> None:
     folder = data_folder(options.data)
     earlier = report.earlier(options.name, Row)
     rows = [row for row in earlier if row.set not in options.sets]
-    for row in run_all(folder, options.sets, options.splits, parameters, options.jobs):
+    commit = about["versions"]["commit"]
+    arguments_of_all = options.sets, options.splits, parameters, options.jobs, commit
+    for row in run_all(folder, *arguments_of_all):
         rows.append(row)
         line = f"{row.set:<18} split {row.split}  gain {row.gain:7.3f}"
         print(f"{line}  KL {row.kl:6.2f}  active {row.active_units}", flush=True)

@@ -48,8 +48,8 @@ class VAEImputer(LatentVariableEstimator):
         conditional distribution instead of expecting them. Every call draws anew:
         several make a multiple imputation [2]_.
     add_indicator : bool, default=False
-        Whether 0/1 columns follow that tell where cells were missing, one for each
-        column with a missing cell in ``fit``.
+        Whether 0/1 columns (of booleans in a DataFrame) follow that tell where cells
+        were missing, one for each column with a missing cell in ``fit``.
     keep_empty_features : bool, default=False
         Whether columns without any value in ``fit`` come out, filled with 0 (text with
         ``"missing_value"``, pandas categories with their first), or are dropped with a
@@ -355,6 +355,18 @@ class VAEImputer(LatentVariableEstimator):
         rows = gaps.take_columns(take_rows(table, keep), self.plan_.modelled)
         return vae.fit(rows, sample_weight=weight)
 
+    def _rows_inside(self, table: RawTable) -> Any:
+        """Rows for ``vae_``, under the names that it knows."""
+        assert self.vae_ is not None
+        rows = gaps.take_columns(table, self.plan_.modelled)
+        return rows.set_axis([c.name for c in self.vae_.schema_.columns], axis=1)
+
+    def _model_and_rows(self, X: ArrayLike) -> tuple[VAETransformer | None, Any]:
+        """Return the model inside, and ``X`` as that takes it."""
+        if self.vae_ is None:
+            return None, X
+        return self.vae_, self._rows_inside(self._read_table(X, reset=False))
+
     def _complete(
         self, table: RawTable, X: object, n_draws: int | None, seed: RandomState
     ) -> list[Rows]:
@@ -362,7 +374,7 @@ class VAEImputer(LatentVariableEstimator):
         completed: Any = [None] * (n_draws or 1)
         if self.vae_ is not None:
             self.vae_.set_params(handle_unknown=self.handle_unknown, device=self.device)
-            rows = gaps.take_columns(table, self.plan_.modelled)
+            rows = self._rows_inside(table)
             completed = self.vae_.impute(rows, n_draws, draw_seed(seed))
             completed = [completed] if n_draws is None else completed
         return [gaps.complete(table, self.plan_, rows, X) for rows in completed]

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
@@ -12,8 +13,8 @@ from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
-from skvae._table.reading import RawTable
-from skvae._table.schema import CONTINUOUS
+from skvae._table.reading import RawTable, is_frame
+from skvae._table.schema import CONTINUOUS, NUMERIC
 from skvae._transformer import VAETransformer
 
 Array = NDArray[np.floating]
@@ -57,6 +58,9 @@ class RowDensity(VAETransformer):
             others[:, d] = np.nan
             cells[:, d] = whole - self._densities(others)
         cells -= codec.log_scale(self.schema_, table)
+        # single estimates of rows far out may be nats off: no mass is above 1
+        discrete = np.array([c.kind not in NUMERIC for c in self.schema_.columns])
+        cells = np.where(discrete, np.minimum(cells, 0.0), cells)
         known = np.where(np.isnan(encoded), 0.0, cells)
         return known + self._log_novel(table, encoded)
 
@@ -113,7 +117,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         normal: else what is rare among them is not learned either.
     n_estimators : int, default=4
         Members: networks trained side by side, whose densities are averaged.
-    objective : {"elbo", "iwae"}, default="elbo"
+    objective : {"elbo", "iwae", "dreg"}, default="elbo"
         Bound to maximise.
     n_draws : int, default=1
         Draws of z per row while training.
@@ -152,10 +156,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         training, as a kernel estimate convolves the rows. Scores then see each row from
         further away, and are less at the mercy of how sure the decoder is of single
         cells.
-    prior : {"mixture", "normal"}, default="mixture"
+    prior : {"mixture", "normal", "vamp", "flow"}, default="mixture"
         Density of the latent in the scores: N(0, I), as in training, or a mixture of
         Gaussians fitted to the posteriors of the training rows [3]_. It finds rows that
-        decode well from where no training row lies.
+        decode well from where no training row lies. Others as in ``VAETransformer``.
     categorical_features : "from_dtype", or array-like, default="from_dtype"
         Columns whose numbers are categories: names, positions or a mask.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
@@ -347,7 +351,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             In nats, in the original units of the columns; higher is more normal. The
             draws of z are fixed in ``fit``, so the same row always gets the same score.
         """
-        return self._checked(X).log_prob(X)
+        model, rows = self._model_and_rows(X)
+        return model.log_prob(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
         """``score_samples(X) - offset_``: negative for outliers.
@@ -383,7 +388,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         log p(x) - log p(x without the cell), where the latter integrates the cell out.
         The expectation of log p(x_d | z), as ``VAETransformer.score_features`` has it,
         blames other columns too, since an odd cell moves z (benchmarks/README.md).
-        Takes as many passes as there are columns.
+        Takes as many passes as there are columns. Both are estimates, and in a row far
+        out their errors may be many nats, so that columns beside the odd one are not
+        to be read there; the odd one stands below them.
 
         Parameters
         ----------
@@ -395,16 +402,26 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             In nats, in the original units of the columns; the lowest is the oddest
             cell. 0 where missing.
         """
-        return self._checked(X).log_prob_given_others(X)
+        model, rows = self._model_and_rows(X)
+        return model.log_prob_given_others(rows)
 
     # -- helpers -----------------------------------------------------------------
 
-    def _checked(self, X: ArrayLike) -> RowDensity:
-        """Return the fitted model, if ``X`` has the columns of ``fit``."""
+    def _model_and_rows(self, X: ArrayLike) -> tuple[RowDensity, Any]:
+        """Return the model inside, and ``X``, if it has the columns of ``fit``.
+
+        With names or without, as in ``fit``, so that one warning is enough.
+        """
         check_is_fitted(self)
-        if getattr(X, "ndim", 2) == 2:  # else the model says what is wrong
-            validate_data(self, X, reset=False, skip_check_array=True)
-        return self.vae_
+        if getattr(X, "ndim", 2) != 2:  # the model says what is wrong
+            return self.vae_, X
+        validate_data(self, X, reset=False, skip_check_array=True)
+        names = getattr(self.vae_, "feature_names_in_", None)
+        if names is None and is_frame(X):
+            return self.vae_, np.asarray(X)
+        if names is not None and isinstance(X, np.ndarray):
+            return self.vae_, pd.DataFrame(X, columns=names)
+        return self.vae_, X
 
     def _offset(self, scores: Array, weight: Array) -> float:
         """Where ``contamination`` cuts the scores of the training rows."""

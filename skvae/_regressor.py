@@ -623,7 +623,13 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 f"{name} is None."
             )
         reading.refuse_text(y, name)
-        values = check_array(y, ensure_2d=False, dtype=np.float64, input_name=name)
+        values = check_array(
+            y,
+            ensure_2d=False,
+            dtype=np.float64,
+            ensure_all_finite=False,
+            input_name=name,
+        )
         single = values.ndim == 1
         values = values[:, None] if single else values
         if reset:
@@ -636,7 +642,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         plain: tuple[Hashable, ...] = tuple(f"y{i}" for i in range(values.shape[1]))
         names = plain
         if single or reading.is_frame(y):
-            names = (name,) if single else tuple(y.columns)
+            own = getattr(y, "name", None) if single else None
+            names = (own or name,) if single else tuple(y.columns)
         if not reset and len(names) > 1 and names != plain:
             fitted = tuple(column.name for column in self.target_schema_.columns)
             if fitted not in (plain, names):
@@ -644,7 +651,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                     f"{name} has columns {list(names)}; expected {list(fitted)}, in "
                     "this order, as in fit."
                 )
-        return RawTable(values, names, ("float64",) * len(names), None)
+        table = RawTable(values, names, ("float64",) * len(names), None)
+        reading.check_known(table, name)
+        return table
 
     def _learn_schemas(self, table: RawTable, targets: RawTable, weight: Array) -> None:
         kinds = dict.fromkeys(targets.names, CONTINUOUS)

@@ -66,9 +66,9 @@ class VAETransformer(GeneratedTable):
         have heavy tails and several modes as often as not. Where a few extremes have
         blown up the standard deviation to more than ten times what the quartiles
         speak for, the mixture is one on the scale of an asinh [13]_, and so are
-        expected values, which come near a median there. A constant is drawn and
-        imputed as it is, and another value in its column the less likely the more of
-        its units it is away. Columns of an array are named ``"x0"``, ``"x1"``, ...
+        expected values, which come near a median there. A constant number is
+        drawn and imputed as it is, and another value in its column the less likely the
+        more of its units it is away. Columns of an array are named ``"x0"``, ...
     prior : {"normal", "mixture", "vamp", "flow"}, default="normal"
         p(z). ``"normal"``: N(0, I). ``"mixture"``: a mixture of Gaussians fitted to the
         posteriors of the training rows after training [5]_, so that ``sample`` draws z
@@ -580,12 +580,14 @@ class VAETransformer(GeneratedTable):
             In nats, in the original units of the columns; higher is more typical. The
             draws of z are fixed in ``fit``, so the same row always gets the same score.
         standard_error : ndarray of shape (n_samples,)
-            In nats; that of independent draws, which the fixed set does not exceed.
+            In nats, as far as the draws can tell. Near 1, its largest value, one draw
+            has all the weight: such rows, far from those of ``fit``, score too low, by
+            more nats than that, until ``n_samples`` is raised.
 
         References
         ----------
         Burda, Grosse, Salakhutdinov (2016), eq. 8; Mattei, Frellsen (2019), eq. 4. Rows
-        with missing cells take half of the draws from the prior: Hesterberg (1995).
+        with missing cells take draws from the prior, too: Hesterberg (1995).
         """
         engine = self._engine()
         table, encoded = self._encode(X, self.schema_)

@@ -20,16 +20,26 @@ Array = NDArray[np.floating]
 WAYS = ("loss", "kl")
 
 
-def _model_of(estimator: Any, method: str, display: str) -> Any:
-    """Return the fitted model itself: an imputer or a detector has one inside."""
+def _model_and_rows(estimator: Any, X: Any, display: str) -> tuple[Any, Any]:
+    """Return the fitted model itself, which an imputer or a detector has inside.
+
+    With the rows ``X``, if any, as that model takes them.
+    """
     check_is_fitted(estimator)
     model = getattr(estimator, "vae_", estimator)
-    if not (hasattr(model, "learned_") and hasattr(type(model), method)):
-        raise TypeError(
-            f"{display} draws models of skvae, or what has one inside, that have "
-            f"{method}; got {type(model).__name__}. Of a Pipeline take the step itself."
+    if model is None:
+        raise ValueError(
+            f"{display} has nothing to draw: no column varied in fit, so that "
+            f"{type(estimator).__name__} trained no model."
         )
-    return model
+    if not hasattr(model, "learned_"):
+        raise TypeError(
+            f"{display} draws models of skvae, or what has one inside; got "
+            f"{type(model).__name__}. Of a Pipeline take the step itself."
+        )
+    if X is None or model is estimator:
+        return model, X
+    return estimator._model_and_rows(X)
 
 
 def _new_axes(**layout: Any) -> tuple[Any, Any]:
@@ -139,7 +149,12 @@ class LatentTraversalDisplay:
             If a column is not numeric, a dimension is not there, or an image has
             another number of cells than a row.
         """
-        estimator = _model_of(estimator, "inverse_transform", cls.__name__)
+        estimator, X = _model_and_rows(estimator, X, cls.__name__)
+        if not hasattr(estimator, "inverse_transform"):
+            raise TypeError(
+                f"{cls.__name__} draws models whose latents decode to rows; got "
+                f"{type(estimator).__name__}."
+            )
         check_number("n_steps", n_steps, integer=True, low=2)
         Z = estimator.transform(X)
         if dimensions is None:
@@ -275,10 +290,17 @@ class LossCurveDisplay:
         ------
         TypeError
             If it is no estimator of skvae.
+        ValueError
+            If it has trained nothing or, with ``kind="kl"``, has no latents.
         """
-        estimator = _model_of(estimator, "partial_fit", cls.__name__)
+        estimator, _ = _model_and_rows(estimator, None, cls.__name__)
         check_choice("kind", kind, WAYS)
         if kind == "kl":
+            if not len(estimator.kl_per_dimension_):
+                raise ValueError(
+                    "kind='kl' draws latent dimensions; a model with n_components=0 "
+                    "has none. Take kind='loss'."
+                )
             kl = estimator.history_.kl[:, estimator.learned_.best_member]
             curves = {f"latent {i}": kl[:, i] for i in range(kl.shape[1])}
             return cls(curves, "KL, nats").plot(ax)

@@ -417,7 +417,7 @@ def test_a_column_without_any_value_is_refused(Estimator):
 
 @quick
 @pytest.mark.parametrize("Estimator", [VAETransformer, VAEClassifier])
-@pytest.mark.parametrize("value", [3.0, 0.1, -1e9])
+@pytest.mark.parametrize("value", [3.0, 1.0, 0.0, 0.1, -1e9])
 def test_a_constant_column_is_taken_and_comes_back(Estimator, value):
     """As in a fold, where a column that varies may not."""
     X, _ = frame()
@@ -681,6 +681,43 @@ def test_a_target_that_is_missing_or_infinite_is_refused(value, match):
     y[3] = value
     with pytest.raises(ValueError, match=match):
         fit(CVAERegressor, X, y)
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_the_column_of_a_target_that_is_missing_is_named(value, word):
+    X, y = table()
+    match = rf"y contains {word} in column \['price'\], first in row 3; .* Leave such"
+    Y = pd.DataFrame({"size": y, "price": np.where(np.arange(60) == 3, value, y)})
+    for target in (Y, Y["price"]):
+        with pytest.raises(ValueError, match=match):
+            fit(CVAERegressor, X, target)
+    with pytest.raises(ValueError, match=says("constant", "['price']")):
+        fit(CVAERegressor, X, pd.Series(np.ones(60), name="price"))
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.date_range("2020", periods=60),
+        list(pd.date_range("2020", periods=60)),
+        pd.timedelta_range("1h", periods=60),
+        pd.period_range("2020", periods=60, freq="D"),
+        [datetime.date(2020, 1, 1)] * 60,
+    ],
+    ids=lambda y: type(y).__name__,
+)
+def test_targets_that_are_dates_are_refused_whatever_holds_them(y):
+    with pytest.raises(ValueError, match=r"y must be numeric; .* days since a date"):
+        fit(CVAERegressor, table()[0], y)
+
+
+@quick
+def test_an_index_is_a_target_like_any_other():
+    X, y = table()
+    with pytest.raises(ValueError, match="y must be numeric; column 'y' holds text"):
+        fit(CVAERegressor, X, pd.Index(y.astype(str)))
+    model, other = (fit(CVAERegressor, X, target) for target in (pd.Index(y), y))
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
 
 
 @quick

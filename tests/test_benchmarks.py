@@ -658,6 +658,8 @@ def test_images_are_trained_on_tested_and_stored(regression, data, capsys):
         assert row["bound"] < 1.0 - row["nll"]  # of one draw: an error of 0.3 nats
     assert (data / "figure.png").stat().st_size > 1000
     assert "| vae | silu | 1 | dynamic |" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="--static has no labels"):
+        mnist.main([*options, "--variants", "conditional", "--static"])
 
 
 def test_greys_are_binarised_anew_each_time(regression):

@@ -145,6 +145,16 @@ def test_texts_are_classes_and_none_is_no_label(nothing):
     np.testing.assert_array_equal(model.predict_proba(X), as_series.predict_proba(X))
 
 
+def test_integers_of_pandas_stay_integers():
+    X, classes, _ = two_clouds()
+    y = pd.Series(classes, dtype="Int64")
+    model = VAEClassifier(**SMALL | {"max_iter": 2}).fit(X, y)
+    assert model.predict(X).dtype == np.int64
+    y[20:] = pd.NA
+    model = VAEClassifier(**SMALL | {"max_iter": 2}).fit(X, y)
+    assert all(type(label) is int for label in model.classes_)
+
+
 def test_the_name_of_a_class_does_not_matter():
     X, _, y = two_clouds(n_labels=5)
     other = np.select([y == 0, y == 1], [7, 40], -1)

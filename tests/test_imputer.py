@@ -360,6 +360,19 @@ def test_pooled_regression_coefficients_are_unbiased():
     np.testing.assert_allclose(np.mean(pooled, axis=0), COEFFICIENTS, atol=0.06)
 
 
+def test_a_frame_may_follow_an_array_and_an_array_a_frame():
+    X = holes(gaussian_rows(80, 0))
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    named, bare = (VAEImputer(**QUICK).fit(rows) for rows in (frame, X))
+    with pytest.warns(UserWarning, match="VAEImputer was fitted with feature names"):
+        completed = named.transform(X)
+    np.testing.assert_array_equal(completed, named.transform(frame).to_numpy())
+    with pytest.warns(UserWarning, match="VAEImputer was fitted without feature names"):
+        completed = bare.transform(frame)
+    assert list(completed.columns) == ["a", "b", "c"]
+    np.testing.assert_array_equal(completed.to_numpy(), bare.transform(X))
+
+
 # -- refusals --------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Displays: what they draw, and that they say what they cannot."""
 
 import builtins
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -149,12 +150,40 @@ def test_the_model_inside_an_imputer_or_a_detector_is_drawn(iris):
         assert rows.shape == (1, 9, 4)
 
 
+def test_columns_that_an_imputer_does_not_model_are_left_out(iris):
+    _, X = iris
+    fitted = VAEImputer(**SMALL | {"n_components": 2}).fit(X.assign(same=1.0))
+    display = LatentTraversalDisplay.from_estimator(fitted, X.assign(same=1.0))
+    assert display.names == list(X.columns)
+    bare = VAEImputer(**SMALL | {"n_components": 2}).fit(X.to_numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LatentTraversalDisplay.from_estimator(bare, X.to_numpy())
+
+
+def test_a_classifier_has_losses_to_draw(iris):
+    _, X = iris
+    classifier = VAEClassifier(2, **SMALL).fit(X, np.arange(150) // 50)
+    display = LossCurveDisplay.from_estimator(classifier)
+    np.testing.assert_array_equal(display.curves["training"], classifier.loss_curve_)
+
+
+def test_where_nothing_was_trained_nothing_is_drawn():
+    constant = VAEImputer(**SMALL).fit(np.ones((5, 2)))
+    with pytest.raises(ValueError, match="no column varied in fit, so that VAEImputer"):
+        LossCurveDisplay.from_estimator(constant)
+    X = np.linspace(-1, 1, 60)[:, None]
+    without = CVAERegressor(0, **SMALL).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match=r"n_components=0 has none\. Take kind"):
+        LossCurveDisplay.from_estimator(without, kind="kl")
+
+
 def test_what_has_no_training_or_no_decoder_is_refused(iris):
     vae, X = iris
     classifier = VAEClassifier(2, **SMALL).fit(X, np.arange(150) // 50)
-    with pytest.raises(TypeError, match="inverse_transform; got VAEClassifier"):
+    with pytest.raises(TypeError, match="decode to rows; got VAEClassifier"):
         LatentTraversalDisplay.from_estimator(classifier, X)
-    with pytest.raises(TypeError, match="partial_fit; got StandardScaler"):
+    with pytest.raises(TypeError, match=r"models of skvae.*; got StandardScaler"):
         LossCurveDisplay.from_estimator(StandardScaler().fit(X))
     for Estimator in (VAEImputer, VAEOutlierDetector):
         with pytest.raises(NotFittedError, match=Estimator.__name__):

@@ -323,6 +323,30 @@ def test_an_unknown_category_is_less_likely_than_those_of_fit():
     np.testing.assert_allclose(parts[:, 0], whole[:, 0])
 
 
+def test_names_that_come_or_go_are_warned_of_once():
+    X = correlated(60, 0)
+    frame = pd.DataFrame(X, columns=list("abcde"))
+    quick = QUICK | {"max_iter": 2}
+    for given, other in ((frame, X), (X, frame)):
+        fitted = VAEOutlierDetector(**quick).fit(given)
+        with pytest.warns(UserWarning, match="feature names") as caught:
+            scores = fitted.score_samples(other)
+        assert len(caught) == 1
+        assert "VAEOutlierDetector" in str(caught[0].message)
+        np.testing.assert_array_equal(scores, fitted.score_samples(given))
+
+
+def test_no_category_is_likelier_than_sure():
+    """In a row far out both estimates of a difference are nats off."""
+    rng = np.random.default_rng(0)
+    town, number = rng.choice(["x", "y", "z"], 100), rng.normal(size=100)
+    frame = pd.DataFrame({"a": number, "town": town, "f": rng.random(100) < 0.5})
+    fitted = VAEOutlierDetector(**QUICK | {"max_iter": 20}).fit(frame)
+    cells = fitted.score_features(frame.assign(a=1e4))
+    assert (cells[:, 1:] <= 0).all()
+    assert (cells.argmin(axis=1) == 0).all()
+
+
 def test_an_unknown_category_warns_or_is_refused():
     frame = pd.DataFrame({"a": ["u", "v"] * 50, "b": np.arange(100.0)})
     strange = frame.replace("v", "w")

@@ -12,7 +12,15 @@ UNLABELLED = -1
 
 
 def as_array(y: object) -> object:
-    """Keep what a list holds: numpy would turn -1 beside texts into a text."""
+    """Keep what a list holds: numpy would turn -1 beside texts into a text.
+
+    And integers of pandas that may be missing, which it would turn into floats.
+    """
+    dtype = getattr(y, "dtype", None)
+    is_own = isinstance(dtype, pd.api.extensions.ExtensionDtype)
+    if dtype is not None and is_own and pd.api.types.is_integer_dtype(dtype):
+        cells = np.asarray(y, dtype=object)
+        return cells if pd.isna(cells).any() else cells.astype(np.int64)
     if not isinstance(y, list | tuple):
         return y
     texts = [isinstance(label, str) for label in y]

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from numbers import Number
 from typing import Any
 
@@ -121,8 +122,8 @@ def refuse_text(X: object, name: str) -> None:
     ValueError
         Naming the first cell, or the column of a frame, that is no number.
     """
-    if isinstance(X, pd.Series):
-        X = X.to_frame(name if X.name is None else X.name)
+    if isinstance(X, pd.Series | pd.Index):
+        X = X.to_frame(name=name if X.name is None else X.name)
     if is_frame(X):
         _refuse_text_columns(X, name)
         return
@@ -139,6 +140,12 @@ def refuse_text(X: object, name: str) -> None:
         )
     if cells.dtype.kind not in "OUS":
         return
+    dates = [c for c in cells.ravel() if isinstance(c, date | timedelta | pd.Period)]
+    if dates:
+        raise ValueError(
+            f"{name} must be numeric; it holds dates or durations such as {dates[0]!s}."
+            " Convert them to numbers first, for example to days since a date."
+        )
     text = [cell for cell in cells.ravel() if isinstance(cell, str | bytes)]
     if text:
         raise ValueError(
@@ -176,6 +183,21 @@ def check_finite(table: RawTable, name: str = "X") -> None:
             f"{name} contains infinity in column {columns}; expected finite numbers, "
             "or NaN where a value is missing."
         )
+
+
+def check_known(table: RawTable, name: str) -> None:
+    """Refuse missing and infinite targets, naming their columns."""
+    for what, wrong in (
+        ("NaN", np.isnan(table.values)),
+        ("infinity", np.isinf(table.values)),
+    ):
+        if wrong.any():
+            columns = [table.names[i] for i in np.flatnonzero(wrong.any(axis=0))]
+            raise ValueError(
+                f"{name} contains {what} in column {columns}, first in row "
+                f"{int(wrong.any(axis=1).argmax())}; expected a finite number in every "
+                "row. Leave such rows out."
+            )
 
 
 def take_rows(table: RawTable, keep: NDArray[np.bool_]) -> RawTable:

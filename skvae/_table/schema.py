@@ -252,6 +252,8 @@ def _kind(
     strange = cells[~np.isin(cells, (0.0, 1.0))]
     if asked is None:
         is_bool = table.dtypes[i] in ("bool", "boolean")
+        if infer_binary and not is_bool and len(np.unique(cells)) == 1:
+            return CONTINUOUS  # a constant 0 or 1 is to be drawn as it is
         return BINARY if is_bool or (infer_binary and not len(strange)) else CONTINUOUS
     refused = {
         BINARY: (strange, "have a Bernoulli likelihood; expected 0, 1 or NaN"),
