@@ -6,7 +6,8 @@ al. (2016), sec. 5: 784-200-200-50 (there with tanh, here with the library's SiL
 Bernoulli pixels; images are binarised anew each time that they are drawn
 (``--static``: the fixed binarisation of Larochelle & Murray 2011), test images once.
 The figure is the importance-weighted estimate over 5000 draws on the standard test set.
-The table goes to standard output and to ``benchmarks/results/mnist.json`` and ``.md``; rows of earlier runs are kept.
+The table goes to standard output and to ``benchmarks/results/mnist.json`` and ``.md``;
+rows of earlier runs are kept.
 """
 
 import argparse

@@ -145,7 +145,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     Attributes
     ----------
     kl_per_dimension_ : ndarray of shape (n_components,)
-        Mean KL divergence between posterior and PriorNet in nats, of the best member.
+        Mean KL divergence between posterior and prior in nats, of the best member.
     active_units_ : int
         Dimensions whose KL exceeds 0.01 nats and whose posterior differs between rows
         by as much.

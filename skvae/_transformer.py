@@ -43,11 +43,11 @@ def _offers_codes(model: "VAETransformer") -> bool:
 class VAETransformer(GeneratedTable):
     """Variational autoencoder of a table of numbers, categories and holes.
 
-    Rows are generated as z ~ N(0, I), x ~ p(x | z), with a network for p and one for
-    the approximate posterior q(z | x). The fitted model gives a representation
-    (``transform``), a log-likelihood of each row (``score_samples``), completed rows
-    (``impute``) and new ones (``sample``). Missing cells, ``NaN``, are integrated out
-    in ``fit`` and everywhere else.
+    Rows are generated as z ~ p(z), by default N(0, I), x ~ p(x | z), with a network for
+    p and one for the approximate posterior q(z | x). The fitted model gives a
+    representation (``transform``), a log-likelihood of each row (``score_samples``),
+    completed rows (``impute``) and new ones (``sample``). Missing cells, ``NaN``, are
+    integrated out in ``fit`` and everywhere else.
 
     Parameters
     ----------
@@ -405,7 +405,8 @@ class VAETransformer(GeneratedTable):
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components)
-            In units of the prior N(0, 1).
+            In units of the prior, which is N(0, 1) by default; with ``latent="vq"`` the
+            vectors of the codes.
         """
         engine = self._engine()
         table, encoded = self._encode(X, self.schema_)
@@ -498,7 +499,7 @@ class VAETransformer(GeneratedTable):
         return codec.decode(self.schema_, rows, _index(table))
 
     def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Rows:
-        """Draw new rows: a member, z ~ N(0, I), x ~ p(x | z).
+        """Draw new rows: a member, z ~ p(z), x ~ p(x | z).
 
         Parameters
         ----------

@@ -256,6 +256,6 @@ class TrainConfig:
             check_number("batch_size", self.batch_size, integer=True, low=1)
         if self.free_bits > 0 and self.objective != "elbo":
             raise ValueError(
-                "free_bits bounds the analytic KL of objective='elbo' and means "
+                "free_bits bounds the KL of objective='elbo' and means "
                 f"nothing under objective={self.objective!r}: set free_bits=0."
             )

@@ -52,7 +52,7 @@ class Objective(Protocol):
 
 
 class Elbo(Objective):
-    """Negative evidence lower bound with an analytic KL.
+    """Negative evidence lower bound, its KL in closed form where there is one.
 
     Kingma & Welling (2014), eq. 3; ``beta`` as in Higgins et al. (2017), eq. 4;
     ``free_bits`` nats of each dimension's mean KL cost nothing, as in Kingma et al.
