@@ -727,3 +727,6 @@ def test_a_run_with_few_labels_is_printed_and_stored(
     assert min(right) > 0.8
     page = (kinds / "results" / "semisupervised.md").read_text()
     assert str(kinds) not in page
+    more = by_method["skvae"]["accuracy"] - by_method["logistic"]["accuracy"]
+    row = page.split("skvae less each other method:")[1].split("| goods |")[1]
+    assert row.split("|")[1].strip() == f"{more:.3f}"
