@@ -133,13 +133,16 @@ class LatentVariableEstimator(
 
     def _hidden(self) -> tuple[int, ...]:
         sizes = self.hidden_layer_sizes
-        # an array of no dimension has no length either
-        if isinstance(sizes, str) or np.ndim(sizes) != 1:
+        try:
+            layers = tuple(sizes)
+        except TypeError:  # a number, or an array of no dimension
+            layers = None
+        if layers is None or isinstance(sizes, str):
             raise TypeError(
                 "hidden_layer_sizes must be a sequence of integers such as (128, 128); "
                 f"got {sizes!r}."
             )
-        return tuple(sizes)
+        return layers
 
     def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
         """``min_scale`` of the numeric columns, in standardised units."""

@@ -1,6 +1,7 @@
 """A latent of codes: each position of z is one of K learned vectors.
 
 van den Oord, Vinyals, Kavukcuoglu (2017), Neural discrete representation learning.
+Written here for the reason that flows are: codes of all members lie in one matrix.
 """
 
 import math

@@ -396,15 +396,12 @@ class Engine:
         ½ log(1 + variance of posterior means over rows / mean posterior variance): 0
         where the posterior is the same for all rows, whatever the prior.
         """
-        mean, variance = self._map(
-            self.inference.moments, data, self._n_kept(1), row_axis=2
-        )
-        weight = data.weight / data.weight.sum()
-        between = np.einsum("enl,n->el", mean**2, weight)
-        between -= np.einsum("enl,n->el", mean, weight) ** 2
-        within = np.einsum("enl,n->el", variance, weight)
-        tiny = np.finfo(float).tiny
-        return 0.5 * np.log1p(between.clip(min=0.0) / within.clip(min=tiny))
+        kept = 1 if self.model.latent.closed_mean else self._n_kept(1)
+        moments = self._map(self.inference.moments, data, kept, row_axis=2)
+        mean, within = np.average(moments, axis=2, weights=data.weight)
+        apart = (moments[0] - mean[:, None]) ** 2
+        between = np.average(apart, axis=1, weights=data.weight)
+        return 0.5 * np.log1p(between / within.clip(min=np.finfo(float).tiny))
 
     @torch.no_grad()
     def prior_gap(self, data: Encoded) -> float:
