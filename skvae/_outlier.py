@@ -4,7 +4,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
@@ -13,7 +12,7 @@ from skvae._engine.config import check_number
 from skvae._estimator import RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
-from skvae._table.reading import RawTable, is_frame
+from skvae._table.reading import RawTable, with_names
 from skvae._table.schema import CONTINUOUS, NUMERIC
 from skvae._transformer import VAETransformer
 
@@ -410,18 +409,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def _model_and_rows(self, X: ArrayLike) -> tuple[RowDensity, Any]:
         """Return the model inside, and ``X``, if it has the columns of ``fit``.
 
-        With names or without, as in ``fit``, so that one warning is enough.
+        With names or without, as in ``fit``, so that there is one warning.
         """
         check_is_fitted(self)
         if getattr(X, "ndim", 2) != 2:  # the model says what is wrong
             return self.vae_, X
         validate_data(self, X, reset=False, skip_check_array=True)
         names = getattr(self.vae_, "feature_names_in_", None)
-        if names is None and is_frame(X):
-            return self.vae_, np.asarray(X)
-        if names is not None and isinstance(X, np.ndarray):
-            return self.vae_, pd.DataFrame(X, columns=names)
-        return self.vae_, X
+        return self.vae_, with_names(X, names)
 
     def _offset(self, scores: Array, weight: Array) -> float:
         """Where ``contamination`` cuts the scores of the training rows."""

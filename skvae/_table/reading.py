@@ -47,6 +47,13 @@ def is_frame(X: object) -> bool:
     )
 
 
+def with_names(X: object, names: NDArray[Any] | None) -> Any:
+    """Give an array the ``names`` of its columns, or take those of a frame away."""
+    if names is None:
+        return np.asarray(X) if is_frame(X) else X
+    return pd.DataFrame(X, columns=names) if isinstance(X, np.ndarray) else X
+
+
 def read_frame(X: object, name: str = "X") -> RawTable:
     """Read a DataFrame of numbers, booleans, text and categories.
 

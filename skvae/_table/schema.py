@@ -171,7 +171,7 @@ def learn_schema(
     columns = []
     for i, column in enumerate(table.names):
         asked = (kinds or {}).get(column)
-        kind = _kind(table, i, inferred, asked, name)
+        kind = _kind(table, i, inferred, constants, asked, name)
         columns.append(_learn_column(table, i, weight, kind, inferred and not asked))
         _warn_of_names(columns[-1], table, i, name)
     still = [i for i, c in enumerate(columns) if c.kind in NUMERIC and c.scale == 0.0]
@@ -235,7 +235,12 @@ def _as_constant(column: Column, values: Array) -> Column:
 
 
 def _kind(
-    table: RawTable, i: int, infer_binary: bool, asked: str | None, name: str
+    table: RawTable,
+    i: int,
+    infer_binary: bool,
+    constants: bool,
+    asked: str | None,
+    name: str,
 ) -> str:
     """Check the kind asked for, or infer it: booleans are binary, 0/1 where asked."""
     where = f"{name} column {table.names[i]!r}"
@@ -252,7 +257,7 @@ def _kind(
     strange = cells[~np.isin(cells, (0.0, 1.0))]
     if asked is None:
         is_bool = table.dtypes[i] in ("bool", "boolean")
-        if infer_binary and not is_bool and len(np.unique(cells)) == 1:
+        if constants and not is_bool and len(np.unique(cells)) == 1:
             return CONTINUOUS  # a constant 0 or 1 is to be drawn as it is
         return BINARY if is_bool or (infer_binary and not len(strange)) else CONTINUOUS
     refused = {
