@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Row:
     score_error_median: float
     score_error: float
     predict_error: float
-    commit: str
+    commit: str = ""
 
     @property
     def gain(self) -> float:
@@ -63,11 +63,7 @@ def load(folder: Path, name: str, n_splits: int) -> RegressionSet:
 
 
 def run_split(
-    name: str,
-    data: RegressionSet,
-    split: int,
-    parameters: dict[str, Any],
-    commit: str,
+    name: str, data: RegressionSet, split: int, parameters: dict[str, Any]
 ) -> Row:
     """Fit with and without a latent on the same rows and seed."""
     train, test = data.splits[split]
@@ -92,21 +88,15 @@ def run_split(
         score_error_median=errors[0],
         score_error=errors[1],
         predict_error=errors[2],
-        commit=commit,
     )
 
 
 def run_all(
-    folder: Path,
-    sets: list[str],
-    n_splits: int,
-    parameters: dict[str, Any],
-    jobs: int,
-    commit: str,
+    folder: Path, sets: list[str], n_splits: int, parameters: dict[str, Any], jobs: int
 ) -> Iterator[Row]:
     """Rows of all sets, in order."""
     work = [
-        delayed(run_split)(name, data, split, parameters, commit)
+        delayed(run_split)(name, data, split, parameters)
         for name in sets
         for data in [load(folder, name, n_splits)]
         for split in range(min(n_splits, len(data.splits)))
@@ -177,9 +167,8 @@ def main(arguments: list[str]) -> None:
     earlier = report.earlier(options.name, Row)
     rows = [row for row in earlier if row.set not in options.sets]
     commit = about["versions"]["commit"]
-    arguments_of_all = options.sets, options.splits, parameters, options.jobs, commit
-    for row in run_all(folder, *arguments_of_all):
-        rows.append(row)
+    for row in run_all(folder, options.sets, options.splits, parameters, options.jobs):
+        rows.append(replace(row, commit=commit))
         line = f"{row.set:<18} split {row.split}  gain {row.gain:7.3f}"
         print(f"{line}  KL {row.kl:6.2f}  active {row.active_units}", flush=True)
         report.write(options.name, about, rows, page(rows, about))

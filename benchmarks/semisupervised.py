@@ -128,8 +128,8 @@ def _paired(values: np.ndarray) -> str:
 def tables(rows: list[Row]) -> str:
     """All tables."""
     parts = []
-    compared = len({row.method for row in rows} - {OURS}) > 0
-    compared &= any(row.method == OURS for row in rows)
+    methods = {row.method for row in rows}
+    compared = OURS in methods and len(methods) > 1
     for measure, title in TITLES.items():
         parts.append(f"{title}:\n\n{by_set(rows, measure)}")
         if compared and measure != "fit_seconds":

@@ -17,8 +17,8 @@ def as_array(y: object) -> object:
     And integers of pandas that may be missing, which it would turn into floats.
     """
     dtype = getattr(y, "dtype", None)
-    is_own = isinstance(dtype, pd.api.extensions.ExtensionDtype)
-    if dtype is not None and is_own and pd.api.types.is_integer_dtype(dtype):
+    own = pd.api.extensions.ExtensionDtype
+    if isinstance(dtype, own) and pd.api.types.is_integer_dtype(dtype):
         cells = np.asarray(y, dtype=object)
         return cells if pd.isna(cells).any() else cells.astype(np.int64)
     if not isinstance(y, list | tuple):
