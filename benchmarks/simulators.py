@@ -162,6 +162,35 @@ class Ring(Simulator):
         return 8.0 * np.maximum(X[:, 0], 0.0)
 
 
+class Ellipse(Simulator):
+    """Two normal outputs: their sum is spread out as x grows, their difference shrinks.
+
+    y₁ = u + v + 0.3 e₁, y₂ = u - v + 0.3 e₂; u and v have variances exp(2.4 x)
+    and exp(-2.4 x).
+    """
+
+    low, high = (-1.0,), (1.0,)
+    n_outputs = 2
+    rate, scale = 1.2, 0.3
+
+    def outcome(self, X: Array, rng: np.random.Generator) -> Array:
+        """Draw one outcome for each row of X."""
+        first, second, *noise = rng.normal(size=(4, len(X)))
+        u = np.exp(self.rate * X[:, 0]) * first
+        v = np.exp(-self.rate * X[:, 0]) * second
+        return np.stack([u + v, u - v], axis=1) + self.scale * np.transpose(noise)
+
+    def log_prob(self, X: Array, y: Array) -> Array:
+        """Exact log density of y given X."""
+        spread = self.scale * np.sqrt(2.0)  # of the noise in sum and in difference
+        total = np.hypot(2.0 * np.exp(self.rate * X[:, 0]), spread)
+        difference = np.hypot(2.0 * np.exp(-self.rate * X[:, 0]), spread)
+        first, second = y.T
+        log_prob = stats.norm.logpdf(first + second, scale=total)
+        log_prob += stats.norm.logpdf(first - second, scale=difference)
+        return log_prob + np.log(2.0)  # of two outputs for their sum and difference
+
+
 SIMULATORS: dict[str, Simulator] = {
     "bimodal": Bimodal(),
     "heavy-tail": HeavyTail(),

@@ -704,6 +704,33 @@ def test_the_prior_of_a_row_is_that_of_its_features_or_none_of_them(data):
     )
 
 
+def test_priornet_spreads_a_linear_decoder_where_the_normal_prior_cannot():
+    """y = w exp(x) e + noise for two outputs: the latent's spread hangs on x.
+
+    PriorNet has it log-linear, as it is; under N(0, I) the one spread of a linear
+    decoder is wrong at both ends. The truth is a normal with covariance
+    exp(2 x) w wᵀ + 0.01 I.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1.5, 1.5, size=(2, 500))
+    weights = np.array([1.0, -0.5])
+    spread, noise = np.exp(x), 0.1 * rng.normal(size=(2, 500, 2))
+    y = (spread * rng.normal(size=(2, 500)))[..., None] * weights + noise
+    along = y @ weights / np.linalg.norm(weights)
+    across = y @ np.array([0.5, 1.0]) / np.linalg.norm(weights)
+    scale = np.sqrt(spread**2 * (weights @ weights) + 0.01)
+    truth = norm.logpdf(along, scale=scale) + norm.logpdf(across, scale=0.1)
+    settings = PLAIN | {"hidden_layer_sizes": (), "n_components": 1, "max_iter": 150}
+    behind = {}
+    for prior in ("conditional", "normal"):
+        model = fit(x[0][:, None], y[0], settings | {"prior": prior})
+        gap = truth[1] - model.score_samples(x[1][:, None], y[1])
+        behind[prior] = gap.mean()
+        assert gap.std() / np.sqrt(500) < 0.06  # standard error of the divergence
+    assert behind["conditional"] < 0.1
+    assert behind["normal"] > behind["conditional"] + 0.3
+
+
 def test_verbose_tells_of_progress_and_quiet_does_not(data, capsys):
     model = fit(*data, {"verbose": True})
     out = capsys.readouterr().out

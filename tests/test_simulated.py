@@ -15,6 +15,7 @@ ONE_OUTPUT = ["bimodal", "heavy-tail", "heteroscedastic", "skewed"]
 BOXES = {
     "curved": (((-6.0, 6.0), (-40.0, 40.0)), (0.05, 0.1)),
     "ring": (((-3.0, 3.0), (-3.0, 3.0)), (0.02, 0.02)),
+    "ellipse": (((-18.0, 18.0), (-18.0, 18.0)), (0.05, 0.05)),
 }
 # where in the box of the features: near its ends and inside
 PLACES = [0.05, 0.4, 0.7, 0.95]
@@ -27,6 +28,13 @@ def simulated(monkeypatch, tmp_path):
     module = importlib.import_module("benchmarks.simulated")
     monkeypatch.setattr(module.report, "RESULTS", tmp_path / "results")
     return module
+
+
+def _simulator(simulated, name):
+    """One that peers meet, or the one of ``benchmarks.family`` alone."""
+    if name == "ellipse":
+        return importlib.import_module("benchmarks.simulators").Ellipse()
+    return simulated.SIMULATORS[name]
 
 
 def _features(simulator, place, n):
@@ -54,7 +62,7 @@ def _grid(simulator, name, place):
 @pytest.mark.parametrize("name", [*ONE_OUTPUT, *BOXES])
 @pytest.mark.parametrize("place", PLACES)
 def test_densities_integrate_to_one(simulated, name, place):
-    log_prob, size = _grid(simulated.SIMULATORS[name], name, place)
+    log_prob, size = _grid(_simulator(simulated, name), name, place)
     assert np.sum(np.exp(log_prob) * size) == pytest.approx(1.0, abs=1e-4)
 
 
@@ -65,7 +73,7 @@ def test_draws_come_from_the_density(simulated, name, place):
 
     So is the mean of its square, which sees the spread of the log density too.
     """
-    simulator, n = simulated.SIMULATORS[name], 20_000
+    simulator, n = _simulator(simulated, name), 20_000
     log_prob, size = _grid(simulator, name, place)
     kept = log_prob > -700.0  # below, exp is 0
     mass = np.where(kept, np.exp(log_prob) * size, 0.0)
