@@ -304,7 +304,9 @@ def mismatch(name: str, prior: str, seed: int) -> Figures:
     """
     simulator, settings = JOINTS[name]
     rng = np.random.default_rng(seed)
-    model = CVAERegressor(prior=prior, n_estimators=1, random_state=seed, **settings)
+    # draws of the prior are to tell of it, not of how few they are
+    settings = {"n_estimators": 1, "n_samples": SCORED_DRAWS, **settings}
+    model = CVAERegressor(prior=prior, random_state=seed, **settings)
     model.fit(*simulator.draw(1000, rng))
     gaps = []
     for x in simulator.draw(16, rng)[0]:
@@ -444,8 +446,9 @@ Log-likelihoods in nats a row of held-out rows, original units (of "generation" 
 standard deviations), higher is better, of tables by {SCORED_DRAWS} draws; "gap of the
 bound": log-likelihood less evidence lower bound; "prior gap": KL of the aggregate
 posterior from the prior; "gap given x": the same at one x, of many outcomes there; KL
-from the truth by draws of the posterior, and by 128 of the prior; mean ± standard error
-over the seeds, one member each. Sections were added run by run; below is the last.
+from the truth by draws of the posterior, and by {SCORED_DRAWS} of the prior; mean ±
+standard error over the seeds, one member each. Sections were added run by run; below is
+the last.
 
 {report.provenance(about)}"""
 
