@@ -201,6 +201,19 @@ def test_masses_of_codes_add_up_to_one():
         torch.testing.assert_close(mass, torch.ones_like(mass))
 
 
+def test_a_vector_that_stands_twice_in_the_book_is_one_code():
+    """Else draws fall on both, and each is taken for as likely as one of them."""
+    latent, _, w = code_latent()
+    half = codebook.N_CODES // 2
+    w[latent.vectors][:, :, half:] = w[latent.vectors][:, :, :half]
+    book = latent.book(w)
+    posterior = Codes(book, normal(E, 1, 4, seed=2), w[latent.spread] + 0.1, False)
+    k = torch.arange(half)
+    index = torch.cartesian_prod(k, k).view(1, -1, 1, 2).expand(E, -1, -1, -1)
+    mass = posterior.log_prob(book.look_up(index)).exp().sum((1, 2))
+    torch.testing.assert_close(mass, torch.ones_like(mass))
+
+
 @pytest.mark.parametrize("which", ["posterior", "uniform", "mixture"])
 def test_draws_of_codes_have_their_probabilities(which):
     """40 000 draws of the first position: within 0.012, over 4 errors of any code."""

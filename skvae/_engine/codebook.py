@@ -62,6 +62,11 @@ class Codebook:
         """Share out nats of positions (..., M) evenly to their dimensions."""
         return (log_prob / self.width).repeat_interleave(self.width, dim=-1)
 
+    def repeats(self) -> Tensor:
+        """Tell which vectors stand in the book before, too: (E, M, K)."""
+        alike = self.vectors.unsqueeze(3) == self.vectors.unsqueeze(2)
+        return alike.all(-1).tril(-1).any(-1)
+
     def like(self) -> Tensor:
         """Return some z of each member: (E, M·W)."""
         return self.vectors[..., 0, :].flatten(-2)
@@ -98,7 +103,9 @@ class Codes(Density):
         """Log probabilities of all codes: (E, N, M, K)."""
         distances = self.book.distances(self.encoded.unsqueeze(1))[:, 0]
         scale = (2.0 * self.spread).clamp(min=SMALLEST_SPREAD).unsqueeze(-1)
-        return (-distances / scale).log_softmax(-1)
+        # the same vector twice is one code: ``nearest`` knows the first alone
+        again = self.book.repeats().unsqueeze(1)
+        return (-distances / scale).masked_fill(again, -torch.inf).log_softmax(-1)
 
     def index(self) -> Tensor:
         """Index of the nearest code: (E, N, M)."""
