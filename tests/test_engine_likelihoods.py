@@ -203,9 +203,26 @@ def test_the_log_mass_of_a_negative_binomial_count_is_scipys():
     x = torch.tensor((counts - np.array(SHIFT)) / SCALE)
     raw_rate, raw_size = (part.numpy() for part in raw.chunk(2, dim=-1))
     rate = np.array(SHIFT) * softplus(raw_rate + UNIT_SOFTPLUS) + SMALLEST_RATE
-    size = softplus(raw_size + UNIT_SOFTPLUS) + SMALLEST_RATE
+    size = starting_size() * np.exp(raw_size) + SMALLEST_RATE
     expected = stats.nbinom.logpmf(counts, size, size / (size + rate))
     np.testing.assert_allclose(likelihood.log_prob(raw, x), expected, rtol=1e-7)
+
+
+def starting_size():
+    """r of which mean + mean² / r is the variance, next to Poisson's at the least."""
+    shift, scale = np.array(SHIFT), np.array(SCALE)
+    return shift**2 / np.maximum(scale**2 - shift, 1e-3 * shift + 1e-6)
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_a_negative_binomial_begins_next_to_poisson_where_counts_are(mean):
+    """The variance is 1.001 times the mean: the masses differ by 5e-4 nats at most."""
+    config = HeadConfig("negative_binomial", (0,), shift=(mean,), scale=(mean**0.5,))
+    likelihood = likelihoods.build(config, CPU, torch.float64)
+    k = np.round(mean + np.linspace(-1, 1, 9) * mean**0.5)
+    x = torch.tensor((k - mean) / mean**0.5).unsqueeze(-1)
+    mass = likelihood.log_prob(torch.zeros(9, 2).double(), x).squeeze(-1)
+    np.testing.assert_allclose(mass, stats.poisson.logpmf(k, mean), atol=6e-4)
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
@@ -309,8 +326,7 @@ def test_draws_of_counts_are_counts_with_their_variance(name, variance):
     counts = draws * SCALE + np.array(SHIFT)
     np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
     assert counts.min() >= -1e-6
-    size = softplus(2.0 + UNIT_SOFTPLUS)
-    expected = variance(np.array(SHIFT), size)
+    expected = variance(np.array(SHIFT), starting_size() * np.exp(2.0))
     np.testing.assert_allclose(counts.var(axis=0), expected, rtol=0.1)
 
 

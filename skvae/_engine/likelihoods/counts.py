@@ -10,6 +10,8 @@ from skvae._engine.likelihoods.base import Averaged, gamma
 from skvae._engine.likelihoods.numeric import positive
 
 SMALLEST_RATE = 1e-6
+LEAST_EXCESS = 1e-3  # variance over the mean, as a fraction of it, where r begins
+MOST_LOG_SIZE = 30.0
 
 
 class PoissonHead(Averaged):
@@ -47,13 +49,21 @@ class PoissonHead(Averaged):
 
 
 class NegativeBinomialHead(PoissonHead):
-    """Counts with a mean and a size r: the variance is mean + mean² / r."""
+    """Counts with a mean and a size r: the variance is mean + mean² / r.
+
+    At outputs of 0 mean and variance are those of the column; r moves by factors, since
+    what is nearly Poisson needs one as large as the mean.
+    """
 
     n_blocks = 2
 
     def _parameters(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         raw_rate, raw_size = raw.chunk(2, dim=-1)
-        return self._rate(raw_rate), positive(raw_size.double()) + SMALLEST_RATE
+        excess = self.scale.square() - self.shift  # of the variance over Poisson's
+        excess = excess.clamp(min=LEAST_EXCESS * self.shift + SMALLEST_RATE)
+        factor = raw_size.double().clamp(-MOST_LOG_SIZE, MOST_LOG_SIZE).exp()
+        size = self.shift.square() / excess * factor
+        return self._rate(raw_rate), size + SMALLEST_RATE
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log mass of cells ``x`` (..., d), in nats: (..., d)."""
