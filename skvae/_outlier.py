@@ -150,8 +150,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         It decides how fine the density is: a small one finds rows off a thin manifold,
         yet takes every value between the steps of a rounded column for an outlier.
     smoothing : float, default=0.5
-        Standard deviation of noise that the density of scores adds to every number, in
-        standard deviations of the column: the model is convolved with it after
+        Standard deviation of noise that the density of scores adds to every number that
+        is no count, in standard deviations of the column: the model is convolved with
+        it after
         training, as a kernel estimate convolves the rows. Scores then see each row from
         further away, and are less at the mercy of how sure the decoder is of single
         cells.
@@ -443,10 +444,13 @@ def check_contamination(contamination: object) -> None:
 
 
 def weighted_quantile(values: Array, weight: Array, q: ArrayLike) -> Array:
-    """Quantiles, linear between values; for equal weights those of ``np.quantile``."""
+    """Quantiles as ``np.quantile`` has them where a value of weight w stands w times.
+
+    Where weights are below 1, the smallest stands once and the others in proportion.
+    """
     order = np.argsort(values, kind="stable")
     values, weight = values[order], weight[order]
-    if len(values) == 1:
-        return np.full(np.shape(q), values[0])
-    before = np.cumsum(weight) - weight
-    return np.interp(q, before / before[-1], values)
+    weight = weight / min(1.0, weight.min())
+    last = np.cumsum(weight) - 1.0
+    place = np.stack([last - (weight - 1.0), last], axis=1).ravel()
+    return np.interp(np.multiply(q, last[-1]), place, values.repeat(2))

@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from skvae import VAEOutlierDetector
+from skvae._outlier import weighted_quantile
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -94,6 +95,19 @@ def test_weights_count_for_the_offset_as_rows():
     double = VAEOutlierDetector(**settings).fit(X, sample_weight=np.full(200, 2.0))
     equal = VAEOutlierDetector(**settings).fit(X)
     assert double.offset_ == pytest.approx(equal.offset_)
+
+
+def test_weighted_quantiles_are_those_of_repeated_values():
+    rng = np.random.default_rng(0)
+    values, weight = rng.normal(size=20), rng.integers(1, 6, size=20)
+    q = np.linspace(0.0, 1.0, 41)
+    repeated = np.quantile(values.repeat(weight), q)
+    found = weighted_quantile(values, weight.astype(float), q)
+    np.testing.assert_allclose(found, repeated, rtol=1e-12)
+    equal = weighted_quantile(values, np.full(20, 0.3), q)
+    np.testing.assert_allclose(equal, np.quantile(values, q), rtol=1e-12)
+    single = weighted_quantile(values[:1], np.array([2.5]), q)
+    np.testing.assert_array_equal(single, values[0])
 
 
 def test_scores_are_log_densities_in_the_units_of_the_columns():
