@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
 from skvae import CVAERegressor, PredictiveDistribution
+from skvae._engine import door, inference
 from skvae._engine.door import normal_draws
 
 # short fits often end before the bound has settled or the latent has come alive
@@ -189,6 +190,27 @@ def test_the_prediction_is_the_mean_of_many_samples(many_draws, new):
     mean, std = many_draws.predict(X, return_std=True)
     assert (np.abs(draws.mean(axis=0) - mean) < 4 * std / np.sqrt(n)).all()
     np.testing.assert_allclose(draws.std(axis=0), std, rtol=0.15)
+
+
+def test_draws_that_do_not_fit_at_once_come_in_blocks(many_draws, new, monkeypatch):
+    """No two blocks are alike; means within 5 standard errors for 10 rows."""
+    X, n = new[0][:10], 400
+    mean, std = many_draws.predict(X, return_std=True)
+    held = []
+    sample = inference.Inference.sample
+    monkeypatch.setattr(door, "CHUNK_ELEMENTS", 1000)
+    monkeypatch.setattr(
+        inference.Inference,
+        "sample",
+        lambda self, batch, n, generator: (
+            held.append(n) or sample(self, batch, n, generator)
+        ),
+    )
+    draws = many_draws.sample(X, n, random_state=0)
+    assert max(held) * 16 <= 1000  # 16 units in the widest layer, one member at least
+    assert draws.shape == (n, 10)
+    assert len(np.unique(draws)) == draws.size
+    assert (np.abs(draws.mean(axis=0) - mean) < 5 * std / np.sqrt(n)).all()
 
 
 def test_predict_and_the_distribution_tell_the_same(model, new):

@@ -482,12 +482,20 @@ class Engine:
         """Fresh draws of x for each row of the condition: (M, N, D)."""
         generator = self._generator(seed)
         placeholder = np.full((n_rows, self.learned.config.n_columns), np.nan)
-        return self._map(
-            lambda batch: self.inference.sample(batch, n_draws, generator),
-            Encoded.of(placeholder, c),
-            n_draws * self.model.decoder_width,
-            row_axis=1,
-        )
+        data = Encoded.of(placeholder, c)
+        width = self.model.decoder_width
+        most = max(1, self.max_elements // (self.n_members * width))
+
+        def draw(n: int) -> Array:
+            return self._map(
+                lambda batch: self.inference.sample(batch, n, generator),
+                data,
+                n * width,
+                row_axis=1,
+            )
+
+        blocks = range(0, n_draws, most)  # of draws; ``_map`` has those of rows
+        return np.concatenate([draw(min(most, n_draws - begin)) for begin in blocks])
 
     def mixture(self, c: Array) -> tuple[Array, Array, Array]:
         """p(x | c) as mixtures: weights, means, scales of shape (N, E·S, D, K)."""
