@@ -311,6 +311,14 @@ class LatentVariableEstimator(
         self._warn(record, config)
         return self
 
+    def _check_looked_at(self, X_val: Any) -> None:
+        """Refuse validation rows that no epoch would be judged by."""
+        if X_val is not None and not self.early_stopping:
+            raise ValueError(
+                "X_val is looked at under early_stopping=True alone; got it beside "
+                f"early_stopping={self.early_stopping!r}. Leave it out, or stop early."
+            )
+
     def _start(self, model: ModelConfig) -> Any:
         """Take up the weights of the earlier fit, if ``model`` has their shape."""
         if self.learned_.config != model:

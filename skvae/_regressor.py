@@ -294,7 +294,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         sample_weight : array-like of shape (n_samples,), optional
             A row of weight w counts as w rows; rows of weight 0 are left out.
         X_val, y_val : like ``X`` and ``y``, optional
-            Validation rows, instead of a split of ``X`` and ``y``.
+            Validation rows, instead of a split of ``X`` and ``y``; with
+            ``early_stopping``.
 
         Returns
         -------
@@ -303,9 +304,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter is out of range, a feature holds dates or mixed objects or is
-            infinite, or a target is missing, infinite or constant; the message names
-            it.
+            If a parameter is out of range, a feature holds dates or mixed objects, is
+            infinite or without any value, or a target is missing, infinite or constant;
+            the message names it.
         """
         proceed = self._continues()
         if (X_val is None) != (y_val is None):
@@ -315,6 +316,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows=2)
             valid = None
             if X_val is not None and y_val is not None:
+                self._check_looked_at(X_val)
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
             config = self._train_config(len(data))
             self.conformal_tails_ = None

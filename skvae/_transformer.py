@@ -337,7 +337,7 @@ class VAETransformer(GeneratedTable):
         sample_weight : array-like of shape (n_samples,), optional
             A row of weight w counts as w rows; rows of weight 0 are left out.
         X_val : like ``X``, optional
-            Validation rows, instead of a split of ``X``.
+            Validation rows, instead of a split of ``X``; with ``early_stopping``.
 
         Returns
         -------
@@ -355,6 +355,7 @@ class VAETransformer(GeneratedTable):
             config = self._train_config(len(data))
             valid, valid_offset = None, offset
             if X_val is not None:
+                self._check_looked_at(X_val)
                 valid, valid_offset = self._read_held_out(X_val)
             offsets = offset, valid_offset
             model = self._model(len(data), proceed)

@@ -456,12 +456,38 @@ def test_numbers_that_would_be_taken_for_constants_are_refused(Estimator):
 
 
 @quick
-def test_a_constant_feature_tells_nothing_and_does_no_harm():
+@pytest.mark.parametrize("width", [0.1, 0.0, -1e6])
+def test_a_constant_feature_tells_nothing_and_does_no_harm(width):
+    """Nor does another value of it in a new row."""
     X, y = frame()
-    X["width"] = 0.1
+    X["width"] = width
     model = fit(CVAERegressor, X, y)
-    assert np.isfinite(model.predict(X)).all()
-    assert np.isfinite(model.score_samples(X, y)).all()
+    predicted, scores = model.predict(X), model.score_samples(X, y)
+    assert np.isfinite([predicted, scores]).all()
+    for other in (3.0, 1e9):
+        new = X.assign(width=other)
+        np.testing.assert_array_equal(model.predict(new), predicted)
+        np.testing.assert_array_equal(model.score_samples(new, y), scores)
+
+
+@quick
+def test_a_feature_that_is_taken_for_constant_is_warned_of():
+    X, y = frame()
+    X["clock"] = 2.0**53 + 2.0 * np.arange(len(X))
+    words = says("X", "clock", "differ by no more than 1e-12", "subtract an offset")
+    with pytest.warns(UserWarning, match=words):
+        model = fit(CVAERegressor, X, y)
+    later = X.assign(clock=X["clock"] + 1e15)
+    np.testing.assert_array_equal(model.predict(later), model.predict(X))
+
+
+@pytest.mark.parametrize("Estimator", [VAETransformer, CVAERegressor])
+def test_validation_rows_without_early_stopping_are_refused(Estimator):
+    X, y = table()
+    val = {"X_val": X} | ({"y_val": y} if Estimator is CVAERegressor else {})
+    words = says("X_val", "early_stopping=True alone", "early_stopping=False", "Leave")
+    with pytest.raises(ValueError, match=words):
+        fit(Estimator, X, y, {"early_stopping": False}, **val)
 
 
 @quick

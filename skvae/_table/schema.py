@@ -142,7 +142,7 @@ def learn_schema(
     constants : bool
         Whether a constant numeric column is kept under ``density``, with scale 1 in its
         own units and the largest floor. Else it is refused, since its density would be
-        infinite. Without ``density`` it is encoded as 0.
+        infinite. Without ``density`` it is encoded as 0, as are its new values.
     scored : bool
         Whether numeric columns are encoded as normal scores, too.
     novelties : bool
@@ -177,9 +177,10 @@ def learn_schema(
     still = [i for i, c in enumerate(columns) if c.kind in NUMERIC and c.scale == 0.0]
     if density:
         _check_constants(columns, still, table.values, constants, name)
-    # a constant condition encodes as 0
+    else:
+        _warn_of_constants(columns, still, table.values, name)
     usable = [
-        _as_constant(c, table.values[:, i]) if i in still else c
+        _as_constant(c, table.values[:, i], density) if i in still else c
         for i, c in enumerate(columns)
     ]
     if scored:
@@ -211,8 +212,7 @@ def _check_constants(
     columns: list[Column], still: list[int], values: Array, allowed: bool, name: str
 ) -> None:
     """Refuse columns ``still`` that are constant, or would be taken for it."""
-    alike = [i for i in still if np.nanmin(values[:, i]) != np.nanmax(values[:, i])]
-    refused = alike if allowed else still
+    refused = _alike(still, values) if allowed else still
     if refused:
         raise ValueError(
             f"{name} has constant column {[columns[i].name for i in refused]}; "
@@ -222,15 +222,36 @@ def _check_constants(
         )
 
 
-def _as_constant(column: Column, values: Array) -> Column:
+def _warn_of_constants(
+    columns: list[Column], still: list[int], values: Array, name: str
+) -> None:
+    """Warn of conditions that are taken for constant, though they are not."""
+    alike = [columns[i].name for i in _alike(still, values)]
+    if alike:
+        warn(
+            f"{name} column {alike} has values that differ by no more than 1e-12 of "
+            "their size: taken for constant, nothing is learned from it. Where the "
+            "differences matter, subtract an offset.",
+            UserWarning,
+        )
+
+
+def _alike(still: list[int], values: Array) -> list[int]:
+    """Columns without a scale that hold different values nevertheless."""
+    return [i for i in still if np.nanmin(values[:, i]) != np.nanmax(values[:, i])]
+
+
+def _as_constant(column: Column, values: Array, density: bool) -> Column:
     """Give a constant its own units, and a floor that forgives half of one.
 
-    No other value is drawn.
+    No other value is drawn. A condition, of which nothing can be learned, encodes as 0
+    whatever value a new row has.
     """
     value = float(np.nanmin(values))  # the mean may be off by a rounding
     shift = float(column.warp.forward(np.array(value)))
+    scale = 1.0 if density else np.inf
     return replace(
-        column, shift=shift, scale=1.0, resolution=LARGEST_FLOOR, lattice=(value,)
+        column, shift=shift, scale=scale, resolution=LARGEST_FLOOR, lattice=(value,)
     )
 
 
