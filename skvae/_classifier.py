@@ -280,7 +280,9 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             check_consistent_length(table.values, targets)
             weight, keep = read_weights(sample_weight, len(table.values), min_rows=2)
             table, targets = take_rows(table, keep), targets[keep]
-            if not proceed:
+            if proceed:
+                self._check_kept(table)
+            else:
                 self._learn_classes(targets, weight)
                 self.schema_ = self._learn_schema(table, weight)
             codes = labels.encode(targets, self.classes_)

@@ -35,7 +35,7 @@ from skvae._engine.config import (
 from skvae._table import codec, reading
 from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable
-from skvae._table.schema import CATEGORICAL, Schema
+from skvae._table.schema import CATEGORICAL, ORDINAL, Schema
 from skvae._warnings import warn
 
 Array = NDArray[np.floating]
@@ -128,6 +128,32 @@ class LatentVariableEstimator(
         check_choice("handle_unknown", self.handle_unknown, UNKNOWN)
         chosen = chosen_columns(self.categorical_features, names)
         return dict.fromkeys(chosen, CATEGORICAL)
+
+    def _check_kept(self, table: RawTable) -> None:
+        """Refuse kinds of columns that the earlier fit, which is gone on with, had not.
+
+        Raises
+        ------
+        ValueError
+            If a column is to be categorical that was not.
+        """
+        asked = self._kinds(table.names)
+        self._refuse_change(
+            "categorical_features",
+            [
+                column.name
+                for column in self.schema_.columns
+                if column.name in asked and column.kind not in (CATEGORICAL, ORDINAL)
+            ],
+        )
+
+    def _refuse_change(self, parameter: str, columns: Sequence[Hashable]) -> None:
+        if columns:
+            raise ValueError(
+                f"Training cannot go on with another {parameter}: column "
+                f"{list(columns)} was learned otherwise in the earlier fit. Put the "
+                "parameter back, or call fit with warm_start=False."
+            )
 
     # -- parameters --------------------------------------------------------------
 
@@ -325,8 +351,8 @@ class LatentVariableEstimator(
             raise ValueError(
                 "Training cannot go on from weights of another shape: n_components, "
                 "hidden_layer_sizes, n_estimators, activation, numeric_embedding, "
-                "min_scale and the likelihood must be those of the earlier fit. Put "
-                "them back, or call fit with warm_start=False."
+                "prior, posterior, latent and min_scale must be those of the earlier "
+                "fit. Put them back, or call fit with warm_start=False."
             )
         return self.learned_
 

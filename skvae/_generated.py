@@ -95,6 +95,17 @@ class GeneratedTable(LatentVariableEstimator):
         }
         return schema
 
+    def _check_kept(self, table: RawTable) -> None:
+        super()._check_kept(table)
+        asked = self._likelihoods(table)
+        # text and categories have one likelihood
+        others = [
+            c for c in self.schema_.columns if c.kind not in (ORDINAL, CATEGORICAL)
+        ]
+        now = {c.name: asked.get(c.name) or self._automatic[c.kind] for c in others}
+        changed = [name for name in now if now[name] != self.likelihoods_[name]]
+        self._refuse_change("likelihood", changed)
+
     def _heads(self) -> tuple[HeadConfig, ...]:
         """Group the columns by likelihood and number of codes."""
         groups: dict[tuple[str, int], list[int]] = {}

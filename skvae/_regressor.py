@@ -607,7 +607,9 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         check_consistent_length(table.values, targets.values)
         weight, keep = read_weights(sample_weight, len(table.values), min_rows)
         table, targets = take_rows(table, keep), take_rows(targets, keep)
-        if not proceed:
+        if proceed:
+            self._check_kept(table)
+        else:
             self._learn_schemas(table, targets, weight)
         data = _pairs(
             codec.encode(self.schema_, table, "X", self.handle_unknown),

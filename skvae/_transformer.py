@@ -645,7 +645,9 @@ class VAETransformer(GeneratedTable):
         table = self._read_table(X, reset=not proceed, min_rows=min_rows)
         weight, keep = read_weights(sample_weight, len(table.values), min_rows)
         table = take_rows(table, keep)
-        if not proceed:
+        if proceed:
+            self._check_kept(table)
+        else:
             self.schema_ = self._learn_schema(table, weight)
         return self._rows(table, weight), self._offset(table, weight)
 

@@ -858,6 +858,42 @@ def test_the_columns_of_y_stay_those_of_fit():
 # -- validation rows and weights -------------------------------------------------
 
 
+@quick
+@pytest.mark.parametrize(
+    ("Estimator", "change"),
+    [
+        (VAETransformer, {"likelihood": "gaussian"}),
+        (VAETransformer, {"categorical_features": [0]}),
+        (VAEClassifier, {"likelihood": {"x1": "student_t"}}),
+        (CVAERegressor, {"categorical_features": [2]}),
+    ],
+)
+def test_training_goes_on_with_the_kinds_that_it_began_with(Estimator, change):
+    """Else the parameter would be ignored; a name that is none is refused as ever."""
+    X, _ = table()
+    model = fit(Estimator, X)
+    before = copy.deepcopy(model)
+    (parameter,) = change
+    words = says("cannot go on", parameter, "was learned otherwise", "warm_start=False")
+    targets = () if Estimator is VAETransformer else (model_targets(Estimator, X),)
+    for go_on in ("fit", "partial_fit"):
+        if hasattr(model, go_on):
+            model.set_params(warm_start=True, **change)
+            with pytest.raises(ValueError, match=words):
+                getattr(model, go_on)(X, *targets)
+    np.testing.assert_array_equal(ask(model, X), ask(before, X))
+    model.set_params(**{parameter: getattr(before, parameter)})
+    assert model.fit(X, *targets).n_iter_ > before.n_iter_
+    model.set_params(categorical_features=[99])
+    with pytest.raises(ValueError, match="categorical_features"):
+        model.fit(X, *targets)
+
+
+def model_targets(Estimator, X):
+    y = table(len(X))[1]
+    return y > 0 if Estimator is VAEClassifier else y
+
+
 def test_x_val_and_y_val_come_together():
     X, y = table()
     with pytest.raises(ValueError, match=r"X_val .*without y_val"):
