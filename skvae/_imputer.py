@@ -1,6 +1,7 @@
 """``VAEImputer``: a table with holes in, the completed table out."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -347,7 +348,7 @@ class VAEImputer(LatentVariableEstimator):
                 n: name for n, name in self.likelihood.items() if n not in fixed
             }
         before = getattr(self, "vae_", None) if self.warm_start else None
-        vae = before or ImputationModel()
+        vae = copy(before) if before else ImputationModel()  # a refused fit leaves it
         vae.set_params(**settings)
         if not modelled:
             vae._train_config(len(keep))  # refuses what is out of range

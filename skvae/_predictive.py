@@ -153,7 +153,7 @@ class PredictiveDistribution:
         mean : ndarray of shape (n,) or (n, n_outputs)
             In the units of y.
         """
-        return self._squeeze(self._map_marginals(_mixture.mixture_moments)[:, 0])
+        return self._moments()[0]
 
     def var(self) -> Array:
         """Variance of each output, by the law of total variance.
@@ -163,7 +163,7 @@ class PredictiveDistribution:
         var : ndarray of shape (n,) or (n, n_outputs)
             In squared units of y.
         """
-        return self._squeeze(self._map_marginals(_mixture.mixture_moments)[:, 1])
+        return self._moments()[1]
 
     def std(self) -> Array:
         """Compute the standard deviation of each output.
@@ -510,6 +510,11 @@ class PredictiveDistribution:
 
         result = np.swapaxes(self._map_rows(apply), 0, 1)  # (G, N, O)
         return self._squeeze(result.reshape(*lead, self.n_rows, self.n_outputs))
+
+    def _moments(self) -> tuple[Array, Array]:
+        """Means and variances of the outputs, which one pass gives."""
+        moments = self._map_marginals(_mixture.mixture_moments)
+        return self._squeeze(moments[:, 0]), self._squeeze(moments[:, 1])
 
     def _squeeze(self, values: Array) -> Array:
         return values[..., 0] if self.single_output else values

@@ -391,9 +391,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 )
             levels = check_levels(quantiles, "quantiles")
             return distribution.quantile(np.atleast_1d(levels))
-        if return_std:
-            return distribution.mean(), distribution.std()
-        return distribution.mean()
+        mean, variance = distribution._moments()
+        return (mean, np.sqrt(variance)) if return_std else mean
 
     def predict_distribution(self, X: ArrayLike) -> PredictiveDistribution:
         """Return the predictive distribution of every row.

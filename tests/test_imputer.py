@@ -155,6 +155,16 @@ def test_warm_start_goes_on_where_fit_ended():
     assert imputer.fit(X).n_iter_ == 2 * first
 
 
+def test_a_refused_warm_start_leaves_the_model_as_it_was():
+    X = holes(gaussian_rows(60, 0))
+    imputer = VAEImputer(**QUICK, warm_start=True).fit(X)
+    completed, parameters = imputer.transform(X), imputer.vae_.get_params()
+    with pytest.raises(ValueError, match=r"another shape.*n_components"):
+        imputer.set_params(n_components=5).fit(X)
+    assert imputer.vae_.get_params() == parameters
+    np.testing.assert_array_equal(imputer.transform(X), completed)
+
+
 # -- columns without values, or of one value -------------------------------------
 
 
