@@ -265,6 +265,23 @@ def test_observed_cells_are_returned_bit_for_bit(vae, dtype, n_imputations):
         assert table[observed].tobytes() == X[observed].tobytes()
 
 
+def test_observed_cells_of_an_array_of_objects_are_returned_as_they_were():
+    rng = np.random.default_rng(0)
+    X = np.empty((40, 3), dtype=object)
+    X[:, 0] = [2**54 + int(i) for i in rng.integers(2**53, size=40)]  # past float64
+    X[:, 1] = [bool(b) for b in rng.integers(2, size=40)]
+    X[:, 2] = list(rng.choice(["u", "v"], size=40))
+    X[::4, 1], X[1::4, 2] = None, np.nan
+    vae = fit(X, {"max_iter": 2, "n_estimators": 1})
+    for rows in (X, X[X[:, 2] == "u"]):
+        observed = ~pd.isna(rows)
+        filled = vae.impute(rows)
+        assert not pd.isna(filled).any()
+        for cell, kept in zip(rows[observed], filled[observed], strict=True):
+            assert type(cell) is type(kept)
+            assert cell == kept
+
+
 @pytest.mark.parametrize("n_imputations", [None, 2])
 def test_observed_cells_of_a_frame_are_returned_as_they_were(framed, n_imputations):
     X = mixed_frame()

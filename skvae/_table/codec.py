@@ -277,15 +277,8 @@ def _holds(dtype: Any, seen: pd.Series) -> bool:
 
 
 def seen_array(table: RawTable) -> NDArray[np.generic]:
-    """Cells of a table that was an array, labels in the place of their positions."""
-    if not table.labels:
-        return table.values
-    cells = table.values.astype(object)
-    for i, labels in table.labels.items():
-        seen = ~np.isnan(table.values[:, i])
-        names = np.array(labels, dtype=object)
-        cells[seen, i] = names[table.values[seen, i].astype(int)]
-    return cells
+    """Cells of a table that was an array, as they stood in it."""
+    return table.values if table.objects is None else table.objects
 
 
 def log_scale(schema: Schema, table: RawTable) -> Array:

@@ -1,7 +1,7 @@
 """A user's table as named columns of floats or of labels, or a refusal by name."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from numbers import Number
 from typing import Any
@@ -38,6 +38,7 @@ class RawTable:
     frame: pd.DataFrame | None  # the frame itself; None: it was an array
     labels: Mapping[int, Labels] = field(default_factory=dict)
     levels: Mapping[int, Levels] = field(default_factory=dict)  # of pandas categories
+    objects: NDArray[np.object_] | None = None  # the array itself, if it held objects
 
 
 def is_frame(X: object) -> bool:
@@ -84,8 +85,7 @@ def read_objects(X: object, name: str = "X") -> RawTable:
     cells = np.asarray(X, dtype=object)
     columns = [pd.Series(cells[:, i]).infer_objects() for i in range(cells.shape[1])]
     table = _table(columns, _names(cells.shape[1]), None, name)
-    return RawTable(table.values, table.names, ("object",) * len(columns), None,
-                    table.labels)  # fmt: skip
+    return replace(table, dtypes=("object",) * len(columns), objects=cells)
 
 
 def read_array(values: Array, dtype: str) -> RawTable:
@@ -211,14 +211,11 @@ def take_rows(table: RawTable, keep: NDArray[np.bool_]) -> RawTable:
     """Keep the rows of ``table`` where ``keep`` is True."""
     if keep.all():
         return table
-    frame = None if table.frame is None else table.frame[keep]
-    return RawTable(
-        table.values[keep],
-        table.names,
-        table.dtypes,
-        frame,
-        table.labels,
-        table.levels,
+    return replace(
+        table,
+        values=table.values[keep],
+        frame=None if table.frame is None else table.frame[keep],
+        objects=None if table.objects is None else table.objects[keep],
     )
 
 
