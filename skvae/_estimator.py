@@ -35,7 +35,7 @@ from skvae._engine.config import (
 from skvae._table import codec, reading
 from skvae._table.columns import chosen_columns
 from skvae._table.reading import RawTable
-from skvae._table.schema import CATEGORICAL, ORDINAL, Schema
+from skvae._table.schema import CATEGORICAL, DISCRETE, Schema
 from skvae._warnings import warn
 
 Array = NDArray[np.floating]
@@ -138,14 +138,9 @@ class LatentVariableEstimator(
             If a column is to be categorical that was not.
         """
         asked = self._kinds(table.names)
-        self._refuse_change(
-            "categorical_features",
-            [
-                column.name
-                for column in self.schema_.columns
-                if column.name in asked and column.kind not in (CATEGORICAL, ORDINAL)
-            ],
-        )
+        others = [c.name for c in self.schema_.columns if c.kind not in DISCRETE]
+        changed = [name for name in others if name in asked]
+        self._refuse_change("categorical_features", changed)
 
     def _refuse_change(self, parameter: str, columns: Sequence[Hashable]) -> None:
         if columns:
@@ -337,9 +332,9 @@ class LatentVariableEstimator(
         self._warn(record, config)
         return self
 
-    def _check_looked_at(self, X_val: Any) -> None:
-        """Refuse validation rows that no epoch would be judged by."""
-        if X_val is not None and not self.early_stopping:
+    def _check_looked_at(self) -> None:
+        """Refuse validation rows where no epoch is judged by them."""
+        if not self.early_stopping:
             raise ValueError(
                 "X_val is looked at under early_stopping=True alone; got it beside "
                 f"early_stopping={self.early_stopping!r}. Leave it out, or stop early."

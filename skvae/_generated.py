@@ -14,6 +14,7 @@ from skvae._table.schema import (
     CATEGORICAL,
     CONTINUOUS,
     COUNT,
+    DISCRETE,
     ORDINAL,
     POSITIVE,
     Column,
@@ -99,9 +100,7 @@ class GeneratedTable(LatentVariableEstimator):
         super()._check_kept(table)
         asked = self._likelihoods(table)
         # text and categories have one likelihood
-        others = [
-            c for c in self.schema_.columns if c.kind not in (ORDINAL, CATEGORICAL)
-        ]
+        others = [c for c in self.schema_.columns if c.kind not in DISCRETE]
         now = {c.name: asked.get(c.name) or self._automatic[c.kind] for c in others}
         changed = [name for name in now if now[name] != self.likelihoods_[name]]
         self._refuse_change("likelihood", changed)

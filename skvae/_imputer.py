@@ -247,7 +247,7 @@ class VAEImputer(LatentVariableEstimator):
         self._check_fitted()
         table = self._read_table(X, reset=False)
         n_draws = 1 if self.sample_posterior else None
-        rows = self._complete(table, X, n_draws, self.random_state_)[0]
+        rows = self._complete(table, n_draws, self.random_state_)[0]
         if self.indicator_ is None:
             return rows
         names = self.indicator_.get_feature_names_out(self._names())
@@ -281,7 +281,7 @@ class VAEImputer(LatentVariableEstimator):
         table = self._read_table(X, reset=False)
         if n_imputations is not None:
             check_number("n_imputations", n_imputations, integer=True, low=1)
-        filled = self._complete(table, X, n_imputations, random_state)
+        filled = self._complete(table, n_imputations, random_state)
         if n_imputations is None:
             return filled[0]
         return filled if table.frame is not None else np.stack(filled)
@@ -369,7 +369,7 @@ class VAEImputer(LatentVariableEstimator):
         return self.vae_, self._rows_inside(self._read_table(X, reset=False))
 
     def _complete(
-        self, table: RawTable, X: object, n_draws: int | None, seed: RandomState
+        self, table: RawTable, n_draws: int | None, seed: RandomState
     ) -> list[Rows]:
         """Complete once by expectation, or ``n_draws`` times by draws."""
         completed: Any = [None] * (n_draws or 1)
@@ -378,7 +378,7 @@ class VAEImputer(LatentVariableEstimator):
             rows = self._rows_inside(table)
             completed = self.vae_.impute(rows, n_draws, draw_seed(seed))
             completed = [completed] if n_draws is None else completed
-        return [gaps.complete(table, self.plan_, rows, X) for rows in completed]
+        return [gaps.complete(table, self.plan_, rows) for rows in completed]
 
 
 def _marks(table: RawTable) -> NDArray[np.float64]:

@@ -152,10 +152,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     smoothing : float, default=0.5
         Standard deviation of noise that the density of scores adds to every number that
         is no count, in standard deviations of the column: the model is convolved with
-        it after
-        training, as a kernel estimate convolves the rows. Scores then see each row from
-        further away, and are less at the mercy of how sure the decoder is of single
-        cells.
+        it after training, as a kernel estimate convolves the rows. Scores then see each
+        row from further away, and are less at the mercy of how sure the decoder is of
+        single cells.
     prior : {"mixture", "normal", "vamp", "flow"}, default="mixture"
         Density of the latent in the scores: N(0, I), as in training, or a mixture of
         Gaussians fitted to the posteriors of the training rows [3]_. It finds rows that

@@ -316,7 +316,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows=2)
             valid = None
             if X_val is not None and y_val is not None:
-                self._check_looked_at(X_val)
+                self._check_looked_at()
                 valid = self._pairs(X_val, y_val, "X_val", "y_val")
             config = self._train_config(len(data))
             self.conformal_tails_ = None

@@ -355,7 +355,7 @@ class VAETransformer(GeneratedTable):
             config = self._train_config(len(data))
             valid, valid_offset = None, offset
             if X_val is not None:
-                self._check_looked_at(X_val)
+                self._check_looked_at()
                 valid, valid_offset = self._read_held_out(X_val)
             offsets = offset, valid_offset
             model = self._model(len(data), proceed)

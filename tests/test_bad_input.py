@@ -73,9 +73,12 @@ def fit(Estimator, X, y=None, settings=None, **kwargs):
     model = Estimator(**(SMALL | (settings or {})))
     if Estimator is VAETransformer:
         return model.fit(X, **kwargs)
-    if Estimator is VAEClassifier and y is None:
-        y = table(X.shape[0])[1] > 0
-    return model.fit(X, table(X.shape[0])[1] if y is None else y, **kwargs)
+    return model.fit(X, targets_of(Estimator, X) if y is None else y, **kwargs)
+
+
+def targets_of(Estimator, X):
+    y = table(X.shape[0])[1]
+    return y > 0 if Estimator is VAEClassifier else y
 
 
 def ask(model, X):
@@ -875,7 +878,7 @@ def test_training_goes_on_with_the_kinds_that_it_began_with(Estimator, change):
     before = copy.deepcopy(model)
     (parameter,) = change
     words = says("cannot go on", parameter, "was learned otherwise", "warm_start=False")
-    targets = () if Estimator is VAETransformer else (model_targets(Estimator, X),)
+    targets = () if Estimator is VAETransformer else (targets_of(Estimator, X),)
     for go_on in ("fit", "partial_fit"):
         if hasattr(model, go_on):
             model.set_params(warm_start=True, **change)
@@ -887,11 +890,6 @@ def test_training_goes_on_with_the_kinds_that_it_began_with(Estimator, change):
     model.set_params(categorical_features=[99])
     with pytest.raises(ValueError, match="categorical_features"):
         model.fit(X, *targets)
-
-
-def model_targets(Estimator, X):
-    y = table(len(X))[1]
-    return y > 0 if Estimator is VAEClassifier else y
 
 
 def test_x_val_and_y_val_come_together():

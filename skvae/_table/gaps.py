@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skvae._table.codec import Rows
+from skvae._table.codec import Rows, seen_array
 from skvae._table.reading import RawTable
 from skvae._table.schema import location_and_scale
 
@@ -92,12 +92,10 @@ def take_columns(table: RawTable, chosen: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(table.values)))
 
 
-def complete(
-    table: RawTable, plan: Plan, completed: pd.DataFrame | None, X: object
-) -> Rows:
+def complete(table: RawTable, plan: Plan, completed: pd.DataFrame | None) -> Rows:
     """Copy the kept columns of ``table`` without holes; observed cells bit for bit.
 
-    ``completed`` are the modelled columns, ``X`` what ``table`` was read from.
+    ``completed`` are the modelled columns.
     """
     place = {i: j for j, i in enumerate(plan.modelled)}
     missing = np.isnan(table.values)
@@ -112,12 +110,7 @@ def complete(
                 column = _filled(column, missing[:, i], plan.fillers[i])
             columns[table.names[i]] = column
         return pd.DataFrame(columns, index=table.frame.index)
-    holds_objects = "object" in table.dtypes
-    cells: NDArray[Any] = (
-        np.array(X, dtype=object)
-        if holds_objects
-        else table.values.astype(table.dtypes[0])
-    )
+    cells: NDArray[Any] = seen_array(table).astype(table.dtypes[0])
     for i in plan.kept:
         fill: Any = plan.fillers.get(i)
         if i in place:
