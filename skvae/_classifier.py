@@ -1,6 +1,7 @@
 """``VAEClassifier``: a few labels and many rows in; classes, densities, rows out."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,13 @@ from sklearn.utils.validation import (
 )
 
 from skvae._engine.config import check_number
-from skvae._estimator import RandomState, draw_seed, read_weights
+from skvae._estimator import (
+    RandomState,
+    check_pair,
+    check_some_observed,
+    draw_seed,
+    read_weights,
+)
 from skvae._generated import GeneratedTable
 from skvae._table import codec, labels
 from skvae._table.codec import Rows
@@ -64,14 +71,20 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits, whose
         probabilities are averaged.
+    objective : {"elbo", "iwae", "dreg"}, default="elbo"
+        Bound of p(x | y) to maximise: the evidence lower bound, or the
+        importance-weighted bound over ``n_draws`` draws [3]_, ``"dreg"`` with the
+        gradients of [4]_.
     n_draws : int, default=1
         Draws of z per row and class while training.
     beta : float, default=1.0
-        Weight of the KL divergence of z.
+        Weight of the KL divergence of z, or of the latent's part of the weights.
     kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
         How it rises: once, four times, or not at all.
+    free_bits : float, default=0.0
+        Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=80
         Epochs at most. Few labels come several times in one.
     max_steps : int, default=2048
@@ -162,6 +175,10 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     .. [1] Kingma, Mohamed, Rezende, Welling (2014), Semi-supervised learning with deep
        generative models, eq. 6-9. arXiv:1406.5298
     .. [2] Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556
+    .. [3] Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
+       arXiv:1509.00519
+    .. [4] Tucker, Lawson, Gu, Maddison (2019), Doubly reparameterized gradient
+       estimators, eq. 9. arXiv:1810.04152
 
     Examples
     --------
@@ -190,10 +207,12 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         masking: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int = 4,
+        objective: str = "elbo",
         n_draws: int = 1,
         beta: float = 1.0,
         kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
+        free_bits: float = 0.0,
         max_iter: int = 80,
         max_steps: int = 2048,
         batch_size: int | str = "auto",
@@ -221,10 +240,12 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         self.masking = masking
         self.numeric_embedding = numeric_embedding
         self.n_estimators = n_estimators
+        self.objective = objective
         self.n_draws = n_draws
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.kl_schedule = kl_schedule
+        self.free_bits = free_bits
         self.max_iter = max_iter
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -250,6 +271,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         X: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
     ) -> "VAEClassifier":
         """Learn the classes and the distribution of the rows of each.
 
@@ -261,6 +284,9 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             Integers or texts; -1, None or ``NaN`` where a row has no label.
         sample_weight : array-like of shape (n_samples,), optional
             A row of weight w counts as w rows; rows of weight 0 are left out.
+        X_val, y_val : like ``X`` and ``y``, optional
+            Validation rows, instead of a split of ``X`` and ``y``; with
+            ``early_stopping``.
 
         Returns
         -------
@@ -274,22 +300,63 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             value; the message names it.
         """
         proceed = self._continues()
+        check_pair(X_val, y_val)
         with self._unchanged_on_error():
-            table = self._read_table(X, reset=not proceed, min_rows=2)
-            targets = self._read_labels(y)
-            check_consistent_length(table.values, targets)
-            weight, keep = read_weights(sample_weight, len(table.values), min_rows=2)
-            table, targets = take_rows(table, keep), targets[keep]
-            if proceed:
-                self._check_kept(table)
-            else:
-                self._learn_classes(targets, weight)
-                self.schema_ = self._learn_schema(table, weight)
-            codes = labels.encode(targets, self.classes_)
-            encoded = codec.encode(self.schema_, table, "X", self.handle_unknown)
-            config = self._train_config(len(encoded))
-            data = _labelled_rows(encoded, codes, weight, config.validation_fraction)
-            offset = self._offset(table, weight)
+            data, offset = self._read(X, y, sample_weight, proceed, min_rows=2)
+            config = self._train_config(len(data))
+            valid, valid_offset = None, offset
+            if X_val is not None and y_val is not None:
+                self._check_looked_at()
+                valid, valid_offset = self._read_held_out(X_val, y_val)
+            offsets = offset, valid_offset
+            strata = _strata(data.c[:, 0], config.validation_fraction)
+            data = replace(data, strata=strata)
+            return self._train(self._model(), config, data, valid, offsets, proceed)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> "VAEClassifier":
+        """Train for one epoch on a further chunk of rows.
+
+        The first call fixes the classes and how frequent they are, and the kinds and
+        scales of the columns, so its rows should be typical. The learning rate and the
+        weight of the KL stay at ``learning_rate_init`` and ``beta``; no rows are held
+        out.
+
+        Parameters
+        ----------
+        X, sample_weight
+            As in ``fit``.
+        y : array-like of shape (n_samples,)
+            As in ``fit``; after the first call a chunk may be without any label.
+        classes : array-like of shape (n_classes,), optional
+            All classes, in the first call, where its rows do not have them all: one
+            without a row counts as frequent as a class of one row. In later calls those
+            of the first, or left out.
+
+        Returns
+        -------
+        self : VAEClassifier
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``fit``, and if ``classes`` are others than in the first call.
+        """
+        proceed = hasattr(self, "learned_")
+        min_rows = 1 if proceed else 2
+        with self._unchanged_on_error():
+            named = None if classes is None else self._read_classes(classes)
+            if proceed and named is not None:
+                self._check_classes(named)
+            data, offset = self._read(X, y, sample_weight, proceed, min_rows, named)
+            config = self._one_epoch(len(data))
+            strata = _strata(data.c[:, 0], config.validation_fraction)
+            data = replace(data, strata=strata)
             offsets = offset, offset
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -429,28 +496,88 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
 
     # -- helpers -----------------------------------------------------------------
 
-    def _read_labels(self, y: ArrayLike) -> NDArray[Any]:
-        """Labels as an array (n,), no label where there is none."""
-        name = type(self).__name__
+    def _read(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        proceed: bool,
+        min_rows: int,
+        classes: NDArray[Any] | None = None,
+    ) -> tuple[Any, float]:
+        """Encode rows of positive weight; also return their mean log Jacobian.
+
+        ``classes`` are those of a first chunk, whose rows may not have them all.
+        """
+        table = self._read_table(X, reset=not proceed, min_rows=min_rows)
+        targets = self._read_labels(y, some=not proceed and classes is None)
+        check_consistent_length(table.values, targets)
+        weight, keep = read_weights(sample_weight, len(table.values), min_rows)
+        table, targets = take_rows(table, keep), targets[keep]
+        if proceed:
+            self._check_kept(table)
+        else:
+            self._learn_classes(targets, weight, classes)
+            self.schema_ = self._learn_schema(table, weight)
+        codes = labels.encode(targets, self.classes_)
+        encoded = codec.encode(self.schema_, table, "X", self.handle_unknown)
+        return _rows(encoded, codes, weight), self._offset(table, weight)
+
+    def _read_held_out(self, X_val: ArrayLike, y_val: ArrayLike) -> tuple[Any, float]:
+        """Read validation rows; also return their mean log Jacobian."""
+        table = self._read_table(X_val, reset=False, name="X_val")
+        check_some_observed(table, "X_val")
+        targets = self._read_labels(y_val, "y_val", some=False)
+        check_consistent_length(table.values, targets)
+        codes = labels.encode(targets, self.classes_, "y_val")
+        encoded = codec.encode(self.schema_, table, "X_val", self.handle_unknown)
+        rows = _rows(encoded, codes)
+        return rows, self._offset(table, rows.weight)
+
+    def _read_labels(
+        self, y: ArrayLike, name: str = "y", *, some: bool = True
+    ) -> NDArray[Any]:
+        """Labels as an array (n,), no label where there is none.
+
+        ``some``: whether there must be one.
+        """
+        estimator = type(self).__name__
         if y is None:
             raise ValueError(
-                f"{name} requires y to be passed, but the target y is None."
+                f"{estimator} requires {name} to be passed, but the target {name} is "
+                "None."
             )
         targets = column_or_1d(labels.as_array(y), warn=True)
         known = targets[labels.labelled(targets)]
         if not len(known):
+            if not some:
+                return targets
             raise ValueError(
-                f"{name} needs labels of at least two classes; every entry of y is -1, "
-                "None or NaN. For rows without any label there is VAETransformer."
+                f"{estimator} needs labels of at least two classes; every entry of "
+                f"{name} is -1, None or NaN. For rows without any label there is "
+                "VAETransformer."
             )
-        labels.check_one_type(known)
-        labels.warn_of_text(np.unique(known))
+        labels.check_one_type(known, name)
+        labels.warn_of_text(np.unique(known), name)
         # objects that hold integers are classes, too
         plain = np.asarray(known.tolist())
         if plain.dtype.kind == "f":
-            assert_all_finite(plain, input_name="y")
+            assert_all_finite(plain, input_name=name)
         check_classification_targets(plain)
         return targets
+
+    def _read_classes(self, classes: ArrayLike) -> NDArray[Any]:
+        """Sorted classes, without the marks of rows that have none."""
+        named = self._read_labels(classes, "classes")
+        return np.unique(named[labels.labelled(named)])
+
+    def _check_classes(self, named: NDArray[Any]) -> None:
+        """Refuse other classes than those of the first chunk."""
+        if named.tolist() != self.classes_.tolist():
+            raise ValueError(
+                f"classes must be those of the first call, {self.classes_.tolist()}; "
+                f"got {named.tolist()}. Leave them out, or begin with a new estimator."
+            )
 
     def _codes_of(self, y: ArrayLike, n_rows: int) -> Array:
         """Codes of the classes that are asked for, one or one a row: (n_rows,)."""
@@ -468,19 +595,23 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             )
         return codes
 
-    def _learn_classes(self, targets: NDArray[Any], weight: Array) -> None:
-        """Classes and their frequencies among the labelled rows."""
+    def _learn_classes(
+        self, targets: NDArray[Any], weight: Array, classes: NDArray[Any] | None
+    ) -> None:
+        """Classes, where they are not given, and their frequencies among labels."""
         known = labels.labelled(targets)
-        classes, place = np.unique(targets[known], return_inverse=True)
+        if classes is None:
+            classes = np.unique(targets[known])
         if len(classes) < 2:
             without = "" if known.all() else "; -1, None and NaN are no label"
             raise ValueError(
                 f"{type(self).__name__} needs labels of at least two classes; got "
                 f"{len(classes)} class(es): {classes.tolist()}{without}."
             )
-        self.classes_ = classes
-        counts = np.bincount(place, weight[known])
-        self.class_prior_ = counts / counts.sum()
+        place = labels.encode(targets[known], classes).astype(int)
+        counts = np.bincount(place, weight[known], minlength=len(classes))
+        counts = np.where(counts > 0.0, counts, 1.0)
+        self.classes_, self.class_prior_ = classes, counts / counts.sum()
 
     def _model(self) -> Any:
         self._n_features_out = self.n_components
@@ -496,25 +627,28 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         return {}
 
 
-def _rows(encoded: Array) -> Any:
-    """Rows whose class is unknown."""
+def _rows(
+    encoded: Array, codes: Array | None = None, weight: Array | None = None
+) -> Any:
+    """Rows with their classes, NaN or left out where unknown."""
     from skvae._engine import door
 
-    return door.Encoded.of(encoded, np.full((len(encoded), 1), np.nan))
+    c = np.full(len(encoded), np.nan) if codes is None else codes
+    return door.Encoded.of(encoded, c[:, None], weight)
 
 
-def _labelled_rows(encoded: Array, codes: Array, weight: Array, fraction: float) -> Any:
-    """Rows with their classes; each class is split on its own, like the others."""
+def _strata(codes: Array, fraction: float) -> tuple[Any, ...]:
+    """Each class is split on its own, like the rows without a label."""
     from skvae._engine import door
 
     free = np.isnan(codes)
     n_labelled = (~free).sum()
     wanted = LABELLED_SHARE / (1.0 - LABELLED_SHARE) * free.sum()
-    repeats = max(1, round(wanted / n_labelled))
+    repeats = max(1, round(wanted / max(1, n_labelled)))
     strata = [
         door.Stratum(np.flatnonzero(codes == code), fraction, repeats)
         for code in np.unique(codes[~free])
     ]
     if free.any():
         strata.append(door.Stratum(np.flatnonzero(free), fraction))
-    return door.Encoded(encoded, codes[:, None], weight, tuple(strata))
+    return tuple(strata)

@@ -45,6 +45,15 @@ UNKNOWN = ("warn", "ignore", "error")  # what to do with new categories
 
 RISEN = 0.02  # nats a column, by which a bound has risen and not just wavered
 FEW_EPOCHS = 20  # after which a latent may not have woken yet
+# what training leaves for a user to look at, of every estimator
+FACTS = (
+    "n_iter_",
+    "loss_curve_",
+    "validation_scores_",
+    "kl_per_dimension_",
+    "active_units_",
+    "history_",
+)
 COLLAPSED = 0.01  # nats: a latent dimension with less KL carries nothing
 MEMBER_ROWS = 32_000  # rows that all members see in an epoch, where "auto" chooses
 MAX_SEED = np.iinfo(np.int32).max
@@ -56,7 +65,6 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
-    _has_free_bits = True  # whether a user who reads of the parameter can set it
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -398,9 +406,7 @@ class LatentVariableEstimator(
             if config.kl_warmup == 0:
                 way += " and kl_warmup=0.5 (now 0)"
             ways = [way]
-        objective = getattr(self, "objective", None)
-        offered = hasattr(self, "free_bits") and self._has_free_bits
-        if offered and objective in ("auto", "elbo"):
+        if self.objective in ("auto", "elbo"):
             ways.append(f"raise free_bits (now {config.free_bits})")
         advice = ", or ".join([*ways, f"lower beta (now {config.beta})"])
         return f"{advice[0].upper()}{advice[1:]}."
@@ -497,6 +503,19 @@ def read_weights(
             f"it is for {int(keep.sum())}."
         )
     return weight[keep], keep
+
+
+def check_pair(X_val: object, y_val: object) -> None:
+    """Refuse validation rows without targets, and targets without rows."""
+    if (X_val is None) != (y_val is None):
+        given, absent = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+        raise ValueError(f"{given} was given without {absent}; give both or none.")
+
+
+def check_some_observed(table: RawTable, name: str) -> None:
+    """Refuse a table of holes, which has nothing to choose weights by."""
+    if np.isnan(table.values).all():
+        raise ValueError(f"{name} has no observed value; expected at least one.")
 
 
 def check_latents(Z: ArrayLike, n_components: int) -> Array:

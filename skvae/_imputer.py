@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skvae._engine.config import check_flag, check_number
 from skvae._estimator import (
+    FACTS,
     LatentVariableEstimator,
     RandomState,
     draw_seed,
@@ -88,6 +89,9 @@ class VAEImputer(LatentVariableEstimator):
         Which columns had missing cells; None without ``add_indicator``.
     n_iter_ : int
         Epochs of training, 1 where there is nothing to train.
+    kl_per_dimension_, active_units_, loss_curve_, validation_scores_, history_
+        How training went, as in :class:`VAETransformer`; where there is nothing to
+        train no dimension is in use, the lists are empty and ``history_`` is None.
     random_state_ : RandomState
         State of the draws.
     n_features_in_ : int
@@ -193,7 +197,11 @@ class VAEImputer(LatentVariableEstimator):
         self.random_state = random_state
 
     def fit(
-        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
     ) -> "VAEImputer":
         """Learn the distribution of the rows of ``X``.
 
@@ -205,6 +213,8 @@ class VAEImputer(LatentVariableEstimator):
             Ignored; here for the scikit-learn interface.
         sample_weight : array-like of shape (n_samples,), optional
             A row of weight w counts as w rows; rows of weight 0 are left out.
+        X_val : like ``X``, optional
+            Validation rows, instead of a split of ``X``; with ``early_stopping``.
 
         Returns
         -------
@@ -218,18 +228,58 @@ class VAEImputer(LatentVariableEstimator):
         """
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
             check_flag(name, getattr(self, name))
+        proceed = bool(self.warm_start) and getattr(self, "vae_", None) is not None
         with self._unchanged_on_error():
-            table = self._read_table(X, reset=True, min_rows=2)
+            table = self._read_table(X, reset=not proceed, min_rows=2)
             weight, keep = read_weights(sample_weight, len(table.values), 2)
-            self.plan_ = self._learn_plan(table, weight, keep)
-            self.indicator_ = None
-            if self.add_indicator:
-                self.indicator_ = MissingIndicator(error_on_new=False)
-                self.indicator_.fit(_marks(table))
-            self.random_state_ = check_random_state(self.random_state)
-            self.vae_ = self._fit_model(table, weight, keep)
-            self.n_iter_ = 1 if self.vae_ is None else self.vae_.n_iter_
-        return self
+            held_out = None
+            if X_val is not None:
+                self._check_looked_at()
+                held_out = self._read_table(X_val, reset=False, name="X_val")
+            rows = take_rows(table, keep)
+            before = self.plan_ if proceed else None
+            self._learn_columns(table, rows, weight)
+            if before is not None:
+                self._check_modelled(before, table.names)
+            vae = self._model(table, proceed)
+            if vae is not None:
+                rows_val = held_out and self._inside(held_out, vae)
+                vae.fit(self._inside(rows, vae), sample_weight=weight, X_val=rows_val)
+            return self._keep(vae)
+
+    def partial_fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> "VAEImputer":
+        """Train for one epoch on a further chunk of rows.
+
+        The first call fixes kinds and scales of the columns, and which of them are
+        empty, constant or have an indicator, so its rows should be typical. The
+        learning rate and the weight of the KL stay at ``learning_rate_init`` and
+        ``beta``; no rows are held out.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        self : VAEImputer
+        """
+        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
+            check_flag(name, getattr(self, name))
+        proceed = hasattr(self, "plan_")
+        min_rows = 1 if proceed else 2
+        with self._unchanged_on_error():
+            table = self._read_table(X, reset=not proceed, min_rows=min_rows)
+            weight, keep = read_weights(sample_weight, len(table.values), min_rows)
+            rows = take_rows(table, keep)
+            if not proceed:
+                self._learn_columns(table, rows, weight)
+            vae = self._model(table, proceed)
+            if vae is not None:
+                vae.partial_fit(self._inside(rows, vae), sample_weight=weight)
+            return self._keep(vae)
 
     def transform(self, X: ArrayLike) -> Rows:
         """Complete the missing cells of ``X``.
@@ -316,10 +366,10 @@ class VAEImputer(LatentVariableEstimator):
     def _names(self) -> NDArray[np.object_]:
         return _check_feature_names_in(self)
 
-    def _learn_plan(
-        self, table: RawTable, weight: NDArray[np.floating], keep: NDArray[np.bool_]
-    ) -> gaps.Plan:
-        rows = take_rows(table, keep)
+    def _learn_columns(
+        self, table: RawTable, rows: RawTable, weight: NDArray[np.floating]
+    ) -> None:
+        """Learn which columns vary in ``rows``, the ones of weight, and have holes."""
         plan = gaps.learn_plan(rows, weight, bool(self.keep_empty_features))
         if plan.dropped:
             names = [table.names[i] for i in plan.dropped]
@@ -328,45 +378,80 @@ class VAEImputer(LatentVariableEstimator):
                 "out, or set keep_empty_features=True.",
                 UserWarning,
             )
-        return plan
+        self.plan_ = plan
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False)
+            self.indicator_.fit(_marks(table))
+        self.random_state_ = check_random_state(self.random_state)
+
+    def _check_modelled(self, before: gaps.Plan, names: Sequence[Hashable]) -> None:
+        """Refuse to go on with a model of other columns.
+
+        Raises
+        ------
+        ValueError
+            If a column varies that did not in the earlier fit, or the reverse.
+        """
+        changed = sorted({*before.modelled} ^ {*self.plan_.modelled})
+        if changed:
+            columns = [names[i] for i in changed]
+            raise ValueError(
+                f"Training cannot go on with other columns: {columns} varied in one of "
+                "the two fits and not in the other. Call fit with warm_start=False."
+            )
 
     def _shared(self) -> set[str]:
         """Names of the parameters that are those of the model."""
         return set(VAETransformer().get_params()) & set(self.get_params())
 
-    def _fit_model(
-        self, table: RawTable, weight: NDArray[np.floating], keep: NDArray[np.bool_]
-    ) -> VAETransformer | None:
-        """Fit the model of the columns that vary, if there are any."""
-        modelled = [table.names[i] for i in self.plan_.modelled]
+    def _model(self, table: RawTable, proceed: bool) -> VAETransformer | None:
+        """Make the model of the columns that vary, if any; the earlier one, copied."""
+        names = [table.names[i] for i in self.plan_.modelled]
+        earlier = self.vae_ if proceed else None
+        vae = copy(earlier) if earlier else ImputationModel()  # a refused fit leaves it
+        inside = dict(zip(names, _names_inside(vae) or names, strict=True))
         settings = {name: getattr(self, name) for name in self._shared()}
         chosen = chosen_columns(self.categorical_features, table.names)
-        settings["categorical_features"] = [n for n in chosen if n in modelled]
+        settings["categorical_features"] = [inside[n] for n in chosen if n in inside]
         if isinstance(self.likelihood, Mapping):
-            fixed = set(table.names) - set(modelled)
+            fixed = set(table.names) - set(names)
             settings["likelihood"] = {
-                n: name for n, name in self.likelihood.items() if n not in fixed
+                inside.get(n, n): name
+                for n, name in self.likelihood.items()
+                if n not in fixed
             }
-        before = getattr(self, "vae_", None) if self.warm_start else None
-        vae = copy(before) if before else ImputationModel()  # a refused fit leaves it
         vae.set_params(**settings)
-        if not modelled:
-            vae._train_config(len(keep))  # refuses what is out of range
-            return None
-        rows = gaps.take_columns(take_rows(table, keep), self.plan_.modelled)
-        return vae.fit(rows, sample_weight=weight)
+        if names:
+            return vae
+        # refuse what is out of range
+        check_number("n_components", self.n_components, integer=True, low=1)
+        vae._train_config(len(table.values))
+        return None
 
-    def _rows_inside(self, table: RawTable) -> Any:
-        """Rows for ``vae_``, under the names that it knows."""
-        assert self.vae_ is not None
+    def _keep(self, vae: VAETransformer | None) -> Self:
+        """Keep a trained model and the facts of its training."""
+        self.vae_ = vae
+        for name in FACTS:
+            setattr(self, name, getattr(vae, name, None))
+        if vae is None:
+            self.n_iter_ = 1
+            self.loss_curve_, self.validation_scores_ = [], []
+            self.kl_per_dimension_ = np.zeros(self.n_components)
+            self.active_units_ = 0
+        return self
+
+    def _inside(self, table: RawTable, vae: VAETransformer) -> Any:
+        """Rows for ``vae``, under the names that it knows, if it does."""
         rows = gaps.take_columns(table, self.plan_.modelled)
-        return rows.set_axis([c.name for c in self.vae_.schema_.columns], axis=1)
+        names = _names_inside(vae)
+        return rows if names is None else rows.set_axis(names, axis=1)
 
     def _model_and_rows(self, X: ArrayLike) -> tuple[VAETransformer | None, Any]:
         """Return the model inside, and ``X`` as that takes it."""
         if self.vae_ is None:
             return None, X
-        return self.vae_, self._rows_inside(self._read_table(X, reset=False))
+        return self.vae_, self._inside(self._read_table(X, reset=False), self.vae_)
 
     def _complete(
         self, table: RawTable, n_draws: int | None, seed: RandomState
@@ -375,7 +460,7 @@ class VAEImputer(LatentVariableEstimator):
         completed: Any = [None] * (n_draws or 1)
         if self.vae_ is not None:
             self.vae_.set_params(handle_unknown=self.handle_unknown, device=self.device)
-            rows = self._rows_inside(table)
+            rows = self._inside(table, self.vae_)
             completed = self.vae_.impute(rows, n_draws, draw_seed(seed))
             completed = [completed] if n_draws is None else completed
         return [gaps.complete(table, self.plan_, rows) for rows in completed]
@@ -384,3 +469,9 @@ class VAEImputer(LatentVariableEstimator):
 def _marks(table: RawTable) -> NDArray[np.float64]:
     """0, or NaN where a cell is missing."""
     return np.where(np.isnan(table.values), np.nan, 0.0)
+
+
+def _names_inside(vae: VAETransformer) -> list[Hashable] | None:
+    """Names of the columns that a model knows, None before it has seen any."""
+    schema = getattr(vae, "schema_", None)
+    return None if schema is None else [column.name for column in schema.columns]

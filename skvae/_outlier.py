@@ -1,6 +1,7 @@
 """``VAEOutlierDetector``: rows that the model of the others finds unlikely."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skvae._engine.config import check_number
-from skvae._estimator import RandomState, draw_seed, read_weights
+from skvae._estimator import FACTS, RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
 from skvae._table.reading import RawTable, with_names
@@ -29,16 +30,19 @@ class RowDensity(VAETransformer):
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
     _novelties = True
-    _has_free_bits = False  # as a parameter of the detector
 
     def refine(
-        self, X: ArrayLike, sample_weight: ArrayLike | None, smoothing: float
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        smoothing: float,
+        rows_before: int = 0,
     ) -> tuple[Array, Array]:
         """Make ``density_``; return the rows' scores and weights, where positive."""
         self.density_ = self.learned_.smoothed(smoothing)
-        self.n_rows_ = _num_samples(X)
+        self.n_rows_ = rows_before + _num_samples(X)
         scores = self.log_prob(X)
-        weight, keep = read_weights(sample_weight, len(scores), min_rows=2)
+        weight, keep = read_weights(sample_weight, len(scores), min_rows=1)
         return scores[keep], weight
 
     def log_prob(self, X: ArrayLike) -> Array:
@@ -114,6 +118,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         least likely of the batch, for the prior those of all rows. So outliers among
         the rows of ``fit`` are not learned [4]_. Take 0 for rows that are known to be
         normal: else what is rare among them is not learned either.
+    numeric_embedding : {None, "periodic"}, default=None
+        Embedding of the encoder's inputs, as in ``VAETransformer``.
     n_estimators : int, default=4
         Members: networks trained side by side, whose densities are averaged.
     objective : {"elbo", "iwae", "dreg"}, default="elbo"
@@ -124,6 +130,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Weight of the KL divergence.
     kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
+    kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
+        How it rises: once, four times, or not at all.
+    free_bits : float, default=0.0
+        Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=300
         Epochs at most.
     max_steps : int, default=3000
@@ -167,6 +177,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n rows and K categories in ``fit``.
     n_samples : int, default=64
         Fixed draws of z for the likelihoods.
+    warm_start : bool, default=False
+        Begin ``fit`` at the weights of the earlier one, keeping its scaling.
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ...; ``"auto"`` takes CUDA when there is one.
     verbose : bool, default=False
@@ -181,8 +193,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     vae_ : VAETransformer
         The fitted model, for latents, draws and imputations; its own ``score_samples``
         has no ``smoothing``.
+    kl_per_dimension_ : ndarray of shape (n_components,)
+        Mean KL divergence between posterior and prior in nats, of the best member.
+    active_units_ : int
+        Dimensions whose KL exceeds 0.01 nats and whose posterior differs between rows
+        by as much.
     n_iter_ : int
         Epochs run.
+    loss_curve_, validation_scores_, history_
+        How training went, as in ``VAETransformer``.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -233,11 +252,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         activation: str = "silu",
         dropout: float = 0.0,
         trimming: float = 0.05,
+        numeric_embedding: str | None = None,
         n_estimators: int = 4,
         objective: str = "elbo",
         n_draws: int = 1,
         beta: float = 1.0,
         kl_warmup: float = 0.05,
+        kl_schedule: str = "linear",
+        free_bits: float = 0.0,
         max_iter: int = 300,
         max_steps: int = 3000,
         batch_size: int | str = "auto",
@@ -253,6 +275,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         categorical_features: str | ArrayLike = "from_dtype",
         handle_unknown: str = "warn",
         n_samples: int = 64,
+        warm_start: bool = False,
         device: str = "auto",
         verbose: bool = False,
         random_state: RandomState = None,
@@ -264,11 +287,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.activation = activation
         self.dropout = dropout
         self.trimming = trimming
+        self.numeric_embedding = numeric_embedding
         self.n_estimators = n_estimators
         self.objective = objective
         self.n_draws = n_draws
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.kl_schedule = kl_schedule
+        self.free_bits = free_bits
         self.max_iter = max_iter
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -284,6 +310,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.n_samples = n_samples
+        self.warm_start = warm_start
         self.device = device
         self.verbose = verbose
         self.random_state = random_state
@@ -296,7 +323,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return tags
 
     def fit(
-        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
     ) -> "VAEOutlierDetector":
         """Learn the distribution of the rows of ``X``, outliers among them or not.
 
@@ -309,6 +340,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             Ignored; here for the scikit-learn interface.
         sample_weight : array-like of shape (n_samples,), optional
             A row of weight w counts as w rows, for ``offset_``, too.
+        X_val : like ``X``, optional
+            Validation rows, instead of a split of ``X``; with ``early_stopping``.
 
         Returns
         -------
@@ -320,21 +353,39 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             If a parameter is out of range, or a column is infinite or without any
             value; the message names it.
         """
-        if not isinstance(self.contamination, str) or self.contamination != "auto":
-            check_contamination(self.contamination)
-        check_number("smoothing", self.smoothing, low=0.0)
-        parameters = self.get_params(deep=False)
-        for name in ("contamination", "smoothing"):
-            del parameters[name]
-        seed = draw_seed(self.random_state)
-        parameters["random_state"] = seed
-        vae = RowDensity(**parameters).fit(X, sample_weight=sample_weight)
-        scores = vae.refine(X, sample_weight, self.smoothing)
-        self.offset_ = self._offset(*scores)
-        self.vae_ = vae
-        self.n_iter_ = vae.n_iter_
-        validate_data(self, X, reset=True, skip_check_array=True)
-        return self
+        vae, proceed = self._begin(goes_on=bool(self.warm_start))
+        rows = self._model_and_rows(X)[1] if proceed else X
+        vae.fit(rows, sample_weight=sample_weight, X_val=X_val)
+        if not proceed:
+            validate_data(self, X, reset=True, skip_check_array=True)
+        return self._settle(vae, rows, sample_weight)
+
+    def partial_fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> "VAEOutlierDetector":
+        """Train for one epoch on a further chunk of rows.
+
+        The first call fixes kinds and scales of the columns, so its rows should be
+        typical. ``offset_`` and a ``"mixture"`` prior are those of the rows of the last
+        call. The learning rate and the weight of the KL stay at ``learning_rate_init``
+        and ``beta``; no rows are held out.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        self : VAEOutlierDetector
+        """
+        vae, proceed = self._begin(goes_on=True)
+        rows = self._model_and_rows(X)[1] if proceed else X
+        rows_before = vae.n_rows_ if proceed else 0
+        vae.partial_fit(rows, sample_weight=sample_weight)
+        if not proceed:
+            validate_data(self, X, reset=True, skip_check_array=True)
+        return self._settle(vae, rows, sample_weight, rows_before)
 
     def score_samples(self, X: ArrayLike) -> Array:
         """Log-likelihood of the observed cells of each row, importance-weighted [1]_.
@@ -405,6 +456,34 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return model.log_prob_given_others(rows)
 
     # -- helpers -----------------------------------------------------------------
+
+    def _begin(self, goes_on: bool) -> tuple[RowDensity, bool]:
+        """Make the model to train; tell whether it is the earlier one."""
+        if not isinstance(self.contamination, str) or self.contamination != "auto":
+            check_contamination(self.contamination)
+        check_number("smoothing", self.smoothing, low=0.0)
+        parameters = self.get_params(deep=False)
+        for name in ("contamination", "smoothing"):
+            del parameters[name]
+        parameters["random_state"] = draw_seed(self.random_state)
+        proceed = goes_on and hasattr(self, "vae_")
+        vae = copy(self.vae_) if proceed else RowDensity()  # a refused fit leaves it
+        return vae.set_params(**parameters), proceed
+
+    def _settle(
+        self,
+        vae: RowDensity,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None,
+        rows_before: int = 0,
+    ) -> "VAEOutlierDetector":
+        """Keep a trained model, and what its scores of the rows say."""
+        scores = vae.refine(X, sample_weight, self.smoothing, rows_before)
+        self.offset_ = self._offset(*scores)
+        self.vae_ = vae
+        for name in FACTS:
+            setattr(self, name, getattr(vae, name))
+        return self
 
     def _model_and_rows(self, X: ArrayLike) -> tuple[RowDensity, Any]:
         """Return the model inside, and ``X``, if it has the columns of ``fit``.

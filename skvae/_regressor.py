@@ -15,6 +15,7 @@ from skvae._estimator import (
     LatentVariableEstimator,
     RandomState,
     check_latents,
+    check_pair,
     draw_seed,
     read_weights,
 )
@@ -309,9 +310,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             the message names it.
         """
         proceed = self._continues()
-        if (X_val is None) != (y_val is None):
-            given, absent = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
-            raise ValueError(f"{given} was given without {absent}; give both or none.")
+        check_pair(X_val, y_val)
         with self._unchanged_on_error():
             data, offsets = self._read(X, y, sample_weight, proceed, min_rows=2)
             valid = None

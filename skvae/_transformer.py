@@ -12,6 +12,7 @@ from skvae._engine.config import OBJECTIVES, check_choice, check_number
 from skvae._estimator import (
     RandomState,
     check_latents,
+    check_some_observed,
     draw_seed,
     read_weights,
 )
@@ -654,8 +655,7 @@ class VAETransformer(GeneratedTable):
     def _read_held_out(self, X_val: ArrayLike) -> tuple[Any, float]:
         """Read validation rows; also return their mean log Jacobian."""
         table = self._read_table(X_val, reset=False, name="X_val")
-        if np.isnan(table.values).all():
-            raise ValueError("X_val has no observed value; expected at least one.")
+        check_some_observed(table, "X_val")
         rows = self._rows(table, name="X_val")
         return rows, self._offset(table, rows.weight)
 

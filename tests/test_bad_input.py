@@ -71,7 +71,7 @@ def frame(n=60):
 
 def fit(Estimator, X, y=None, settings=None, **kwargs):
     model = Estimator(**(SMALL | (settings or {})))
-    if Estimator is VAETransformer:
+    if Estimator not in (CVAERegressor, VAEClassifier):
         return model.fit(X, **kwargs)
     return model.fit(X, targets_of(Estimator, X) if y is None else y, **kwargs)
 
@@ -484,13 +484,20 @@ def test_a_feature_that_is_taken_for_constant_is_warned_of():
     np.testing.assert_array_equal(model.predict(later), model.predict(X))
 
 
-@pytest.mark.parametrize("Estimator", [VAETransformer, CVAERegressor])
+def held_out(Estimator, X):
+    """Validation rows as ``fit`` takes them: with targets where it has some."""
+    if Estimator in (CVAERegressor, VAEClassifier):
+        return {"X_val": X, "y_val": targets_of(Estimator, X)}
+    return {"X_val": X}
+
+
+@pytest.mark.parametrize("Estimator", [*ALL, VAEImputer, VAEOutlierDetector])
 def test_validation_rows_without_early_stopping_are_refused(Estimator):
-    X, y = table()
-    val = {"X_val": X} | ({"y_val": y} if Estimator is CVAERegressor else {})
+    X, _ = table()
+    val = held_out(Estimator, X)
     words = says("X_val", "early_stopping=True alone", "early_stopping=False", "Leave")
     with pytest.raises(ValueError, match=words):
-        fit(Estimator, X, y, {"early_stopping": False}, **val)
+        fit(Estimator, X, None, {"early_stopping": False}, **val)
 
 
 @quick
@@ -658,10 +665,11 @@ def test_a_binary_column_stays_binary(ask):
 
 
 @quick
-@either
+@each
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_failed_fit_leaves_a_fitted_model_as_it_was(Estimator, method):
-    X, y = table()
+    X, _ = table()
+    y = targets_of(Estimator, X)
     model = fit(Estimator, X)
     before = np.asarray(ask(model, X))
     refused = [
@@ -892,15 +900,16 @@ def test_training_goes_on_with_the_kinds_that_it_began_with(Estimator, change):
         model.fit(X, *targets)
 
 
-def test_x_val_and_y_val_come_together():
-    X, y = table()
+@pytest.mark.parametrize("Estimator", [CVAERegressor, VAEClassifier])
+def test_x_val_and_y_val_come_together(Estimator):
+    X, _ = table()
     with pytest.raises(ValueError, match=r"X_val .*without y_val"):
-        fit(CVAERegressor, X, y, X_val=X)
+        fit(Estimator, X, X_val=X)
     with pytest.raises(ValueError, match=r"y_val .*without X_val"):
-        fit(CVAERegressor, X, y, y_val=y)
+        fit(Estimator, X, y_val=targets_of(Estimator, X))
 
 
-@either
+@pytest.mark.parametrize("Estimator", [*ALL, VAEImputer, VAEOutlierDetector])
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -910,22 +919,23 @@ def test_x_val_and_y_val_come_together():
     ids=["infinite", "narrow"],
 )
 def test_validation_rows_are_checked_like_others(Estimator, change, words):
-    X, y = table()
-    val = {"X_val": change(X)}
-    if Estimator is CVAERegressor:
-        val["y_val"] = y
+    X, _ = table()
+    val = held_out(Estimator, X) | {"X_val": change(X)}
     with pytest.raises(ValueError, match=says(*words)):
         fit(Estimator, X, **val)
 
 
-def test_validation_rows_without_any_value_are_refused():
+@pytest.mark.parametrize(
+    "Estimator", [VAETransformer, VAEClassifier, VAEImputer, VAEOutlierDetector]
+)
+def test_validation_rows_without_any_value_are_refused(Estimator):
     """They would leave nothing to choose the weights by.
 
     Features may all be missing: a target is still there to be scored.
     """
     X, _ = table()
     with pytest.raises(ValueError, match=says("X_val", "no observed value")):
-        fit(VAETransformer, X, X_val=np.full_like(X, np.nan))
+        fit(Estimator, X, **held_out(Estimator, X) | {"X_val": np.full_like(X, np.nan)})
 
 
 @pytest.mark.parametrize(
@@ -943,7 +953,24 @@ def test_validation_targets_are_checked_like_others(change, match):
         fit(CVAERegressor, X, y, X_val=X, y_val=change(y))
 
 
-@either
+@pytest.mark.parametrize(
+    ("y_val", "error", "match"),
+    [
+        (np.zeros(5, dtype=int), ValueError, r"inconsistent numbers of samples.*60, 5"),
+        (np.full(60, 7), ValueError, r"y_val holds classes .* not seen: \['7'\]"),
+        (np.array(["a", 1] * 30, dtype=object), TypeError, "y_val must hold either"),
+        (np.full(60, np.inf), ValueError, "y_val contains infinity"),
+    ],
+)
+def test_validation_labels_are_checked_like_others(y_val, error, match):
+    X, y = table()
+    with pytest.raises(error, match=match):
+        fit(VAEClassifier, X, (y > 0).astype(int), X_val=X, y_val=y_val)
+
+
+@pytest.mark.parametrize(
+    "Estimator", [VAETransformer, CVAERegressor, VAEClassifier, VAEImputer]
+)
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
     ("weight", "match"),
@@ -959,7 +986,8 @@ def test_validation_targets_are_checked_like_others(change, match):
     ids=["negative", "short", "zero", "single", "NaN", "inf", "2-D"],
 )
 def test_weights_that_are_none_are_refused(Estimator, method, weight, match):
-    X, y = table()
+    X, _ = table()
+    y = targets_of(Estimator, X)
     with pytest.raises(ValueError, match=match):
         getattr(Estimator(**SMALL), method)(X, y, sample_weight=weight)
 
@@ -1187,10 +1215,14 @@ def test_advice_on_a_collapsed_latent_names_what_would_have_an_effect():
     assert "kl_schedule='linear'" in rising
     assert "kl_warmup" not in rising
     assert "free_bits" in constant
-    # the detector has no such parameter, and the bound of IWAE no use for it
+    # the bound of IWAE has no use for it
     inside = fit(VAEOutlierDetector, X).vae_
-    for vae in (inside, VAETransformer(objective="iwae", n_draws=2)):
-        assert "free_bits" not in vae._advice_on_collapse(vae._train_config(100))
+    for vae, offered in (
+        (inside, True),
+        (VAETransformer(objective="iwae", n_draws=2), False),
+    ):
+        advice = vae._advice_on_collapse(vae._train_config(100))
+        assert ("free_bits" in advice) == offered
 
 
 def one_factor(n=200):

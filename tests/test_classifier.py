@@ -285,6 +285,90 @@ def test_training_goes_on_with_the_same_classes():
         model.fit(X, np.where(y == 0, 5, y))
 
 
+def test_rows_held_out_by_hand_choose_the_weights():
+    """Wrong labels there cost as much as right ones in training gain.
+
+    The classification loss alone is 10 nats for every nat of surprise: rows that say
+    the opposite are worst when the classes are told best.
+    """
+    X, y = blobs()
+    X_val, y_val = blobs(60, seed=1)
+    settings = SMALL | {"n_estimators": 1, "max_iter": 30}
+    right, wrong = (
+        VAEClassifier(**settings).fit(X, y, X_val=X_val, y_val=labels)
+        for labels in (y_val, (y_val + 1) % 3)
+    )
+    assert right.score(X_val, y_val) > 0.95
+    scores = np.array(wrong.validation_scores_)
+    assert scores.max() < right.validation_scores_[-1] - 5.0
+    assert wrong.history_.best_epoch[0] < right.history_.best_epoch[0]
+
+
+def test_held_out_rows_need_no_labels():
+    X, y = blobs()
+    model = VAEClassifier(**SMALL | {"max_iter": 5})
+    model.fit(X, y, X_val=blobs(60, seed=1)[0], y_val=np.full(60, -1))
+    assert len(model.validation_scores_) == 5
+
+
+# -- chunks --------------------------------------------------------------------------
+
+
+def test_chunks_are_learned_one_after_the_other():
+    X, y = blobs(300)
+    model = VAEClassifier(**SMALL | {"learning_rate_init": 1e-2})
+    for _ in range(15):
+        for rows in np.array_split(np.arange(300), 3):
+            model.partial_fit(X[rows], y[rows])
+    assert model.n_iter_ == len(model.loss_curve_) == 45
+    assert model.validation_scores_ == []
+    assert model.score(*blobs(seed=1)) > 0.95
+
+
+def test_a_chunk_may_lack_classes_and_even_labels():
+    X, y = blobs(60)
+    two = y < 2
+    model = VAEClassifier(**SMALL).partial_fit(X[two], y[two], classes=[0, 1, 2])
+    np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+    np.testing.assert_allclose(model.class_prior_, [20 / 41, 20 / 41, 1 / 41])
+    before = model.score_samples(X)
+    model.partial_fit(X, np.full(60, -1))
+    assert np.abs(model.score_samples(X) - before).max() > 0.0
+    model.partial_fit(X, y, classes=[2, 1, 0, -1])  # -1 is no class
+    assert model.predict_proba(X).shape == (60, 3)
+
+
+def test_classes_may_come_before_any_label():
+    X, _ = blobs(60)
+    model = VAEClassifier(**SMALL).partial_fit(X, np.full(60, -1), classes=["a", "b"])
+    np.testing.assert_array_equal(model.class_prior_, [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "match"),
+    [
+        ([0, 1, 3], ValueError, r"those of the first call, \[0, 1, 2\]; got \[0, 1, 3"),
+        ([0, 1], ValueError, r"first call, \[0, 1, 2\]; got \[0, 1\]"),
+        ([-1, -1], ValueError, "every entry of classes is -1"),
+        (np.array(["a", 1], dtype=object), TypeError, "classes must hold either"),
+    ],
+)
+def test_classes_of_a_later_chunk_are_those_of_the_first(classes, error, match):
+    X, y = blobs(60)
+    model = VAEClassifier(**SMALL).partial_fit(X, y)
+    with pytest.raises(error, match=match):
+        model.partial_fit(X, y, classes=classes)
+    np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+
+
+def test_labels_of_a_first_chunk_are_among_its_classes():
+    X, y = blobs(60)
+    with pytest.raises(ValueError, match=r"y holds classes .*not seen: \['2'\]"):
+        VAEClassifier(**SMALL).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="at least two classes; got 1"):
+        VAEClassifier(**SMALL).partial_fit(X, np.zeros(60, int), classes=[0])
+
+
 # -- refusals ----------------------------------------------------------------------
 
 
@@ -441,6 +525,42 @@ def test_known_classes_alone_have_a_surprise():
     # what rows held out are judged by, here with one draw: the negative loss
     bound = model.objective(TrainConfig(classification_weight=2.0)).bound(terms)
     assert bound.shape == (1, 3)
+
+
+def terms_of(codes, n_draws):
+    """Terms of rows with these classes, the model's views of weights, and the model."""
+    model, weights = class_model()
+    shape = (1, n_draws, len(codes), 1)
+    draws = torch.randn(shape, generator=torch.Generator().manual_seed(2)).double()
+    w = model.layout.views(weights)
+    return model.terms(w, batch_of(codes), draws), model
+
+
+def test_free_bits_are_nats_of_the_mean_over_rows_and_classes():
+    """Nats below are free: a dimension costs the larger of its KL and free_bits."""
+    terms, model = terms_of([0.0, float("nan"), 2.0, float("nan")], 1)
+    one, weight = torch.ones(1).double(), torch.ones(1, 4).double()
+    kl = terms.kl_each().mean(1).sum()  # a single dimension
+    losses = [
+        model.objective(TrainConfig(free_bits=bits))(terms, one, weight)
+        for bits in (0.0, float(kl) / 2, float(kl) + 1.5)
+    ]
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(losses[2] - losses[0], torch.tensor([1.5]).double())
+
+
+def test_the_importance_weighted_loss_is_the_bound_of_held_out_rows():
+    """And the same with either gradient; the evidence lower bound is below it."""
+    terms, model = terms_of([0.0, float("nan"), 2.0, float("nan")], 8)
+    one, weight = torch.ones(1).double(), torch.ones(1, 4).double()
+    losses = {
+        name: model.objective(TrainConfig(objective=name))(terms, one, weight)
+        for name in ("elbo", "iwae", "dreg")
+    }
+    bound = model.objective(TrainConfig()).bound(terms).mean(1)
+    torch.testing.assert_close(losses["iwae"], -bound)
+    torch.testing.assert_close(losses["dreg"], -bound)
+    assert (losses["elbo"] > losses["iwae"]).all()
 
 
 def test_strata_are_split_on_their_own_and_repeated():

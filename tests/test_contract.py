@@ -1,5 +1,7 @@
 """scikit-learn's own contract, and ours where its check excuses stochastic learners."""
 
+from inspect import signature
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,58 @@ def excuses(estimator):
     if isinstance(estimator, VAEImputer):
         return {}  # returns the complete rows of that check as they are
     return EXCUSES | (UNLABELLED if isinstance(estimator, VAEClassifier) else {})
+
+
+COMMON = {
+    "n_components",
+    "hidden_layer_sizes",
+    "activation",
+    "dropout",
+    "numeric_embedding",
+    "n_estimators",
+    "objective",
+    "n_draws",
+    "beta",
+    "kl_warmup",
+    "kl_schedule",
+    "free_bits",
+    "max_iter",
+    "batch_size",
+    "learning_rate_init",
+    "alpha",
+    "early_stopping",
+    "validation_fraction",
+    "n_iter_no_change",
+    "tol",
+    "min_scale",
+    "categorical_features",
+    "n_samples",
+    "warm_start",
+    "device",
+    "verbose",
+    "random_state",
+}
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+def test_every_estimator_has_what_all_have(Estimator):
+    assert set(Estimator().get_params()) >= COMMON
+    fit, chunk = (
+        set(signature(getattr(Estimator, name)).parameters)
+        for name in ("fit", "partial_fit")
+    )
+    assert {"X", "y", "sample_weight", "X_val"} <= fit
+    assert ("y_val" in fit) == (Estimator in (CVAERegressor, VAEClassifier))
+    assert {"X", "y", "sample_weight"} <= chunk
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), np.arange(60) % 2
+    model = Estimator(**SMALL | {"max_iter": 3}, random_state=0).fit(X, y)
+    assert model.n_iter_ == 3
+    assert np.shape(model.loss_curve_) == np.shape(model.validation_scores_) == (3,)
+    assert model.kl_per_dimension_.shape == (2,)
+    assert model.active_units_ in (0, 1, 2)
+    assert model.history_.kl.shape == (3, 1, 2)
+    assert model.n_features_in_ == 3
 
 
 @parametrize_with_checks(

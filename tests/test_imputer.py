@@ -165,6 +165,80 @@ def test_a_refused_warm_start_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(imputer.transform(X), completed)
 
 
+def test_how_training_went_is_told_as_of_the_model(trained):
+    np.testing.assert_array_equal(
+        trained.kl_per_dimension_, trained.vae_.kl_per_dimension_
+    )
+    assert trained.active_units_ == trained.vae_.active_units_ > 0
+    assert len(trained.loss_curve_) == trained.n_iter_ == len(trained.history_.loss)
+    assert trained.validation_scores_ == trained.vae_.validation_scores_
+
+
+@pytest.mark.parametrize("as_frame", [False, True])
+def test_rows_held_out_by_hand_are_what_training_is_judged_by(as_frame):
+    X, near = holes(gaussian_rows(100, 0)), holes(gaussian_rows(60, 1))
+    if as_frame:
+        X, near = (pd.DataFrame(rows, columns=["a", "b", "c"]) for rows in (X, near))
+    settings = QUICK | {"max_iter": 10}
+    near, far = (
+        VAEImputer(**settings).fit(X, X_val=rows).validation_scores_
+        for rows in (near, near + 5.0)
+    )
+    assert max(far) < min(near)
+
+
+def test_chunks_are_learned_one_after_the_other():
+    """With the whole weight of the KL from the start one latent of two may sleep."""
+    X, new = gaussian_rows(600, 0), gaussian_rows(400, 1)
+    imputer = VAEImputer(**TRAINED | {"learning_rate_init": 3e-3})
+    for _ in range(40):
+        for rows in np.split(holes(X), 3):
+            imputer.partial_fit(rows)
+    assert imputer.n_iter_ == 120
+    new[:, 2] = np.nan
+    completed = imputer.transform(new)[:, 2]
+    exact = new[:, :2] @ COEFFICIENTS
+    # 0.11 to 0.28 over five seeds; the mean of the column is off by 0.8
+    assert np.sqrt(np.mean((completed - exact) ** 2)) < 0.4
+
+
+def test_the_first_chunk_says_which_columns_there_are():
+    X = with_special_columns()
+    with pytest.warns(UserWarning, match=r"no observed value in column \['x1'\]"):
+        imputer = VAEImputer(**QUICK, add_indicator=True).partial_fit(X)
+    names = imputer.get_feature_names_out().tolist()
+    full = gaussian_rows(60, 1)[:, [0, 1, 2, 0, 1]]
+    imputer.partial_fit(full)
+    assert imputer.get_feature_names_out().tolist() == names
+    assert imputer.transform(X).shape == (60, len(names))
+
+
+@pytest.mark.filterwarnings("ignore:X .*feature names:UserWarning")
+def test_chunks_may_come_with_names_or_without():
+    X = holes(gaussian_rows(80, 0))
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    asked = {"likelihood": {"b": "student_t"}}
+    imputer = VAEImputer(**QUICK, **asked).partial_fit(frame)
+    imputer.set_params(likelihood={"x1": "student_t"}).partial_fit(X)
+    both = VAEImputer(**QUICK, **asked).partial_fit(frame).partial_fit(frame)
+    np.testing.assert_array_equal(
+        imputer.transform(frame).to_numpy(), both.transform(frame).to_numpy()
+    )
+
+
+@pytest.mark.parametrize("now_varies", [True, False])
+def test_a_warm_start_with_other_columns_is_refused(now_varies):
+    varies = gaussian_rows(60, 0)
+    constant = np.column_stack([varies[:, 0], np.full(60, 4.0), varies[:, 2]])
+    first, then = (constant, varies) if now_varies else (varies, constant)
+    imputer = VAEImputer(**QUICK, warm_start=True).fit(first)
+    before = imputer.transform(holes(first))
+    with pytest.raises(ValueError, match=r"\['x1'\] varied in one .*warm_start=False"):
+        imputer.fit(then)
+    np.testing.assert_array_equal(imputer.transform(holes(first)), before)
+    assert imputer.fit(first).n_iter_ == 2 * QUICK["max_iter"]
+
+
 # -- columns without values, or of one value -------------------------------------
 
 
@@ -220,6 +294,10 @@ def test_a_constant_column_is_filled_with_its_value():
 def test_a_table_of_constants_needs_no_model():
     imputer = VAEImputer(**QUICK).fit([[1.0, 2.0], [np.nan, 2.0]])
     assert imputer.vae_ is None
+    assert imputer.n_iter_ == 1
+    assert imputer.active_units_ == 0
+    assert imputer.kl_per_dimension_.shape == (2,)
+    assert imputer.loss_curve_ == imputer.validation_scores_ == []
     np.testing.assert_array_equal(imputer.transform([[np.nan, 5.0]]), [[1.0, 5.0]])
 
 
@@ -406,6 +484,8 @@ def test_a_failed_fit_leaves_the_earlier_one():
 def test_parameters_are_checked_without_a_model_too():
     with pytest.raises(ValueError, match="max_iter"):
         VAEImputer(**QUICK | {"max_iter": 0}).fit([[1.0], [1.0]])
+    with pytest.raises(ValueError, match=r"n_components.*got 0"):
+        VAEImputer(**QUICK | {"n_components": 0}).fit([[1.0], [1.0]])
 
 
 def test_the_iterative_imputer_takes_the_same_options():

@@ -272,6 +272,84 @@ def test_a_failed_fit_leaves_the_earlier_one():
     np.testing.assert_array_equal(detector.score_samples(X), before)
 
 
+def test_how_training_went_is_told_as_of_the_model(fitted):
+    assert fitted.active_units_ == 2
+    assert fitted.kl_per_dimension_.shape == (2,)
+    assert len(fitted.loss_curve_) == fitted.n_iter_ == len(fitted.history_.loss)
+    assert len(fitted.validation_scores_) == fitted.n_iter_
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"numeric_embedding": "periodic"},
+        {"kl_schedule": "cyclical", "kl_warmup": 0.5},
+        {"free_bits": 0.5},
+    ],
+)
+def test_parameters_of_the_model_reach_it(change):
+    X = correlated(150, 0)
+    settings = QUICK | {"max_iter": 5}
+    (parameter, value), *_ = change.items()
+    changed = VAEOutlierDetector(**settings | change).fit(X)
+    assert getattr(changed.vae_, parameter) == value
+    kept = change | {parameter: getattr(VAEOutlierDetector(), parameter)}
+    plain = VAEOutlierDetector(**settings | kept).fit(X)
+    assert np.abs(changed.score_samples(X) - plain.score_samples(X)).max() > 1e-3
+
+
+def test_warm_start_goes_on_where_fit_ended():
+    X = correlated(150, 0)
+    detector = VAEOutlierDetector(**QUICK | {"max_iter": 5}, warm_start=True).fit(X)
+    first = detector.vae_
+    assert detector.fit(X).n_iter_ == 10
+    assert first.n_iter_ == 5
+    before = detector.score_samples(X)
+    with pytest.raises(ValueError, match=r"another shape.*n_components"):
+        detector.set_params(n_components=3).fit(X)
+    assert detector.vae_.n_components == 2
+    np.testing.assert_array_equal(detector.score_samples(X), before)
+    assert detector.set_params(warm_start=False).fit(X).n_iter_ == 5
+
+
+def test_rows_held_out_by_hand_are_what_training_is_judged_by():
+    X = correlated(150, 0)
+    settings = QUICK | {"max_iter": 10}
+    near, far = (
+        VAEOutlierDetector(**settings).fit(X, X_val=rows).validation_scores_
+        for rows in (correlated(60, 1), correlated(60, 1) + 20.0)
+    )
+    assert max(far) < min(near)
+
+
+def test_chunks_are_learned_one_after_the_other():
+    X = correlated(600, 0)
+    detector = VAEOutlierDetector(**QUICK, learning_rate_init=1e-2)
+    for _ in range(10):
+        for rows in np.split(X, 3):
+            detector.partial_fit(rows)
+    assert detector.n_iter_ == 30
+    assert detector.vae_.n_rows_ == 6000
+    normal = correlated(200, 1)
+    odd = np.random.default_rng(2).permuted(normal, axis=0)
+    score = detector.score_samples([*normal, *odd])
+    assert roc_auc_score(np.repeat([1, 0], 200), score) > 0.8
+    # the fence of the last chunk
+    lower, upper = np.quantile(detector.score_samples(X[400:]), [0.25, 0.75])
+    assert detector.offset_ == pytest.approx(lower - 1.5 * (upper - lower))
+
+
+def test_a_chunk_of_other_columns_is_refused_and_names_may_be_missing():
+    X = pd.DataFrame(correlated(60, 0)).add_prefix("c")
+    detector = VAEOutlierDetector(**QUICK).partial_fit(X)
+    with pytest.raises(ValueError, match="feature names should match"):
+        detector.partial_fit(X.iloc[:, :3])
+    with pytest.warns(UserWarning, match="VAEOutlierDetector was fitted with feature"):
+        detector.partial_fit(X.to_numpy())
+    assert detector.n_iter_ == 2
+    assert detector.feature_names_in_.tolist() == list(X)
+
+
 @pytest.mark.parametrize(
     ("smoothing", "error"),
     [(-0.1, ValueError), (np.nan, ValueError), ("auto", TypeError), (None, TypeError)],

@@ -14,8 +14,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | 
 @pytest.mark.filterwarnings("ignore:All 8 latent dim", "ignore:Training stopped")
 @pytest.mark.slow
 def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 10, (
-        "3 regression, 2 imputation, 2 anomalies, mixed, family, few labels"
+    assert len(BLOCKS) == 11, (
+        "3 regression, 2 imputation, 2 anomalies, mixed, family, few labels, chunks"
     )
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -34,6 +34,7 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     assert names["indices"].shape == (178, 4)
     assert names["chances"].shape == (178, 3)
     assert (names["classifier"].predict(names["wine"]) == names["kind"]).mean() > 0.9
+    assert names["stream"].n_iter_ == 20
     kept = ~names["holes"]
     completed, X = names["completed"].to_numpy(), names["X"].to_numpy()
     np.testing.assert_array_equal(completed[kept], X[kept])

@@ -87,8 +87,11 @@ KINDS = {
 WITH_LABELS = [
     {},
     {"n_draws": 4, "beta": 2.0},
+    {"objective": "iwae", "n_draws": 4},
+    {"objective": "dreg", "n_draws": 4},
     {"kl_schedule": "cyclical"},
     {"kl_schedule": "constant"},
+    {"free_bits": 0.2},
     {"likelihood": "gaussian"},
     {"likelihood": "gaussian_fixed"},
     {"likelihood": "student_t"},

@@ -169,5 +169,7 @@ class ClassModel(LatentModel):
 
     def objective(self, config: TrainConfig) -> Objective:
         """Return what training minimises."""
-        generative = objectives.build(config)
+        # means over K rows for each, of which the share of one is 1 / K
+        each = replace(config, free_bits=config.free_bits / self.n_classes)
+        generative = objectives.build(each)
         return SemiSupervised(generative, config.classification_weight)

@@ -31,15 +31,15 @@ def as_array(y: object) -> object:
     return labels
 
 
-def warn_of_text(classes: NDArray[np.generic]) -> None:
+def warn_of_text(classes: NDArray[np.generic], name: str = "y") -> None:
     """Warn of a class "-1" beside words, which was to be no label."""
     texts = [label for label in classes.tolist() if isinstance(label, str)]
     words = [text for text in texts if not text.lstrip("+-").isdigit()]
     if "-1" in texts and words:
         warn(
-            f"y holds the text '-1' beside texts such as {words[0]!r}: it is taken for "
-            "a class. A row without a label has the integer -1, None or NaN; an array "
-            "that holds it beside texts has dtype object.",
+            f"{name} holds the text '-1' beside texts such as {words[0]!r}: it is "
+            "taken for a class. A row without a label has the integer -1, None or "
+            "NaN; an array that holds it beside texts has dtype object.",
             UserWarning,
         )
 
@@ -53,7 +53,7 @@ def labelled(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
     return present
 
 
-def check_one_type(labels: NDArray[np.generic]) -> None:
+def check_one_type(labels: NDArray[np.generic], name: str = "y") -> None:
     """Refuse text and numbers side by side, which have no order.
 
     Raises
@@ -65,13 +65,13 @@ def check_one_type(labels: NDArray[np.generic]) -> None:
     if texts and len(texts) < len(labels):
         other = next(label for label in labels.tolist() if not isinstance(label, str))
         raise TypeError(
-            "y must hold either texts or integers beside -1, None and NaN; got "
+            f"{name} must hold either texts or integers beside -1, None and NaN; got "
             f"{texts[0]!r} and {other!r}."
         )
 
 
 def encode(
-    labels: NDArray[np.generic], classes: NDArray[np.generic]
+    labels: NDArray[np.generic], classes: NDArray[np.generic], name: str = "y"
 ) -> NDArray[np.float64]:
     """Positions among the sorted ``classes``, NaN for no label: (N,).
 
@@ -86,7 +86,7 @@ def encode(
     new = sorted({str(k) for k in labels[seen].tolist() if k not in place})
     if new:
         raise ValueError(
-            f"y holds classes that fit has not seen: {new[:5]}; expected some of "
+            f"{name} holds classes that fit has not seen: {new[:5]}; expected some of "
             f"{classes.tolist()}."
         )
     codes[seen] = [place[label] for label in labels[seen].tolist()]
