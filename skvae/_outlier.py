@@ -2,19 +2,20 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skvae._engine.config import check_number
 from skvae._estimator import FACTS, RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
 from skvae._table.reading import RawTable, with_names
-from skvae._table.schema import CONTINUOUS, NUMERIC
+from skvae._table.schema import CONTINUOUS
 from skvae._transformer import VAETransformer
 
 Array = NDArray[np.floating]
@@ -22,10 +23,37 @@ Array = NDArray[np.floating]
 FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
 
 
+@dataclass(frozen=True)
+class Exemplars:
+    """Encoded rows, a random choice among those seen, that a density stands on."""
+
+    rows: Array  # (K, D)
+    weight: Array  # (K,)
+    key: Array  # (K,), uniform: those with the smallest are kept
+
+    def joined(self, other: "Exemplars") -> "Exemplars":
+        """Return the rows of both."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Exemplars(*(np.concatenate(pair) for pair in pairs))
+
+    def thinned(self, most: int) -> "Exemplars":
+        """Keep a random ``most`` of the rows at most. Vitter (1985), sec. 2."""
+        kept = np.sort(np.argsort(self.key)[:most])
+        return Exemplars(self.rows[kept], self.weight[kept], self.key[kept])
+
+    def places(self, rows: Array) -> NDArray[np.intp]:
+        """Which exemplar each of ``rows`` (N, D) is, bit for bit, or -1: (N,)."""
+        place: dict[bytes, int] = {}
+        for k, row in enumerate(self.rows):
+            place.setdefault(row.tobytes(), k)
+        return np.array([place.get(row.tobytes(), -1) for row in rows], dtype=np.intp)
+
+
 class RowDensity(VAETransformer):
     """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
 
-    ``density_`` is what scores rows: the trained model with noise added to its rows.
+    ``density_`` is what scores rows: the trained model with noise added to its rows, at
+    the latents of ``exemplars_``.
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
@@ -36,34 +64,37 @@ class RowDensity(VAETransformer):
         X: ArrayLike,
         sample_weight: ArrayLike | None,
         smoothing: float,
-        rows_before: int = 0,
+        most: int,
+        proceed: bool,
     ) -> tuple[Array, Array]:
-        """Make ``density_``; return the rows' scores and weights, where positive."""
+        """Make the density; return the rows' scores and weights, where positive.
+
+        ``most`` exemplars, of rows of earlier chunks, too, with ``proceed``.
+        """
         self.density_ = self.learned_.smoothed(smoothing)
-        self.n_rows_ = rows_before + _num_samples(X)
-        scores = self.log_prob(X)
-        weight, keep = read_weights(sample_weight, len(scores), min_rows=1)
-        return scores[keep], weight
+        _, encoded = self._encode(X, self.schema_)
+        weight, keep = read_weights(sample_weight, len(encoded), min_rows=1)
+        rows_before = self.n_rows_ if proceed else 0
+        rng = np.random.default_rng([draw_seed(self.random_state), rows_before])
+        rows = canonical(encoded)[keep]
+        exemplars = Exemplars(rows, weight, rng.random(len(rows)))
+        if proceed:
+            exemplars = self.exemplars_.joined(exemplars)
+        self.exemplars_ = exemplars.thinned(most)
+        self.n_rows_ = rows_before + len(encoded)
+        return self.log_prob(X)[keep], weight
 
     def log_prob(self, X: ArrayLike) -> Array:
         """Log density of the observed cells of each row, in original units: (N,)."""
         table, encoded = self._encode(X, self.schema_)
         cells = self._log_novel(table, encoded) - codec.log_scale(self.schema_, table)
-        return self._densities(encoded) + cells.sum(axis=1)
+        return self._log_density(encoded) + cells.sum(axis=1)
 
     def log_prob_given_others(self, X: ArrayLike) -> Array:
         """Return log p(x_d | all other cells of x) in original units: (N, D)."""
         table, encoded = self._encode(X, self.schema_)
-        whole = self._densities(encoded)
-        cells = np.zeros(encoded.shape)
-        for d in range(encoded.shape[1]):
-            others = encoded.copy()
-            others[:, d] = np.nan
-            cells[:, d] = whole - self._densities(others)
+        cells = self._log_density(encoded, each=True)
         cells -= codec.log_scale(self.schema_, table)
-        # single estimates of rows far out may be nats off: no mass is above 1
-        discrete = np.array([c.kind not in NUMERIC for c in self.schema_.columns])
-        cells = np.where(discrete, np.minimum(cells, 0.0), cells)
         known = np.where(np.isnan(encoded), 0.0, cells)
         return known + self._log_novel(table, encoded)
 
@@ -78,20 +109,30 @@ class RowDensity(VAETransformer):
         n_categories = np.array([len(c.categories) for c in self.schema_.columns])
         return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
 
-    def _densities(self, encoded: Array) -> Array:
+    def _log_density(self, encoded: Array, each: bool = False) -> Array:
         from skvae._engine import door
 
         engine = door.Engine(self.density_, self.device)
-        return engine.log_prob(door.Encoded.of(encoded))[0]
+        by = door.Encoded.of(self.exemplars_.rows, weight=self.exemplars_.weight)
+        rows = canonical(encoded)
+        return engine.log_prob_by(
+            by, door.Encoded.of(rows), self.exemplars_.places(rows), each
+        )
+
+
+def canonical(rows: Array) -> Array:
+    """Write every number in one way: 0 without sign, a single NaN."""
+    return np.ascontiguousarray(np.where(np.isnan(rows), np.nan, rows + 0.0))
 
 
 class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     """Outliers by the likelihood of a variational autoencoder.
 
-    Rows are scored by log p(x) under a ``VAETransformer``, an importance-weighted
-    estimate with every latent integrated out, and not by an error of reconstruction.
-    Columns may be numeric, boolean or categories, and have missing cells, which are
-    integrated out, too.
+    Rows are scored by log p(x) and not by an error of reconstruction: the mixture of
+    what the latents of the rows of ``fit`` decode to [1]_, by a ``VAETransformer``, the
+    mean over its members. It is an exact sum. A row of ``fit`` does not count for
+    itself, so that scores of rows seen and new compare. Columns may be numeric, boolean
+    or categories, and have missing cells, which are integrated out.
 
     Parameters
     ----------
@@ -113,11 +154,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     dropout : float, default=0.0
         Fraction of hidden units dropped at the start of training; it falls to 0 along a
         line.
-    trimming : float, default=0.05
+    trimming : float, default=0.0
         Share of the rows, up to a half, that training leaves out: in each step the
-        least likely of the batch, for the prior those of all rows. So outliers among
-        the rows of ``fit`` are not learned [4]_. Take 0 for rows that are known to be
-        normal: else what is rare among them is not learned either.
+        least likely of the batch, so that outliers among the rows of ``fit`` are not
+        learned [3]_. What is rare among normal rows is not learned either.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the encoder's inputs, as in ``VAETransformer``.
     n_estimators : int, default=4
@@ -165,18 +205,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         it after training, as a kernel estimate convolves the rows. Scores then see each
         row from further away, and are less at the mercy of how sure the decoder is of
         single cells.
-    prior : {"mixture", "normal", "vamp", "flow"}, default="mixture"
-        Density of the latent in the scores: N(0, I), as in training, or a mixture of
-        Gaussians fitted to the posteriors of the training rows [3]_. It finds rows that
-        decode well from where no training row lies. Others as in ``VAETransformer``.
     categorical_features : "from_dtype", or array-like, default="from_dtype"
         Columns whose numbers are categories: names, positions or a mask.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
         Whether a category that ``fit`` has not seen comes with a warning, without, or
         is an error. It is as likely as by the rule of succession, 1 / (n + K + 1) for
         n rows and K categories in ``fit``.
-    n_samples : int, default=64
-        Fixed draws of z for the likelihoods.
+    n_samples : int, default=4096
+        Latents that the density of scores stands on: those of so many rows of ``fit``
+        at most, a random choice.
     warm_start : bool, default=False
         Begin ``fit`` at the weights of the earlier one, keeping its scaling.
     device : str, default="auto"
@@ -219,12 +256,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Burda, Grosse, Salakhutdinov (2016), Importance weighted autoencoders, eq. 8.
-       arXiv:1509.00519
+    .. [1] Norouzi, Fleet, Norouzi (2020), Exemplar VAE, eq. 4, with the latents for
+       its kernels around them. arXiv:2004.04795
     .. [2] Tukey (1977), Exploratory data analysis, sec. 2D.
-    .. [3] Ghosh, Sajjadi, Vergari, Black, Schölkopf (2020), From variational to
-       deterministic autoencoders, sec. 4. arXiv:1903.12436
-    .. [4] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
+    .. [3] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
        loss minimization, sec. 3. arXiv:1810.11874
 
     Examples
@@ -251,7 +286,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         hidden_layer_sizes: Sequence[int] = (64, 64),
         activation: str = "silu",
         dropout: float = 0.0,
-        trimming: float = 0.05,
+        trimming: float = 0.0,
         numeric_embedding: str | None = None,
         n_estimators: int = 4,
         objective: str = "elbo",
@@ -271,10 +306,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tol: float = 1e-3,
         min_scale: float | str = 0.1,
         smoothing: float = 0.5,
-        prior: str = "mixture",
         categorical_features: str | ArrayLike = "from_dtype",
         handle_unknown: str = "warn",
-        n_samples: int = 64,
+        n_samples: int = 4096,
         warm_start: bool = False,
         device: str = "auto",
         verbose: bool = False,
@@ -306,7 +340,6 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.tol = tol
         self.min_scale = min_scale
         self.smoothing = smoothing
-        self.prior = prior
         self.categorical_features = categorical_features
         self.handle_unknown = handle_unknown
         self.n_samples = n_samples
@@ -366,9 +399,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, so its rows should be
-        typical. ``offset_`` and a ``"mixture"`` prior are those of the rows of the last
-        call. The learning rate and the weight of the KL stay at ``learning_rate_init``
-        and ``beta``; no rows are held out.
+        typical. ``offset_`` is that of the rows of the last call. The learning rate and
+        the weight of the KL stay at ``learning_rate_init`` and ``beta``; no rows are
+        held out.
 
         Parameters
         ----------
@@ -381,14 +414,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         vae, proceed = self._begin(goes_on=True)
         rows = self._model_and_rows(X)[1] if proceed else X
-        rows_before = vae.n_rows_ if proceed else 0
         vae.partial_fit(rows, sample_weight=sample_weight)
         if not proceed:
             validate_data(self, X, reset=True, skip_check_array=True)
-        return self._settle(vae, rows, sample_weight, rows_before)
+        return self._settle(vae, rows, sample_weight, proceed)
 
     def score_samples(self, X: ArrayLike) -> Array:
-        """Log-likelihood of the observed cells of each row, importance-weighted [1]_.
+        """Log-likelihood of the observed cells of each row [1]_.
 
         Parameters
         ----------
@@ -398,8 +430,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            In nats, in the original units of the columns; higher is more normal. The
-            draws of z are fixed in ``fit``, so the same row always gets the same score.
+            In nats, in the original units of the columns; higher is more normal. A row
+            that is one of ``fit``, bit for bit, is scored by the others.
         """
         model, rows = self._model_and_rows(X)
         return model.log_prob(rows)
@@ -435,12 +467,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def score_features(self, X: ArrayLike) -> Array:
         """Log-likelihood of each cell given all others of its row.
 
-        log p(x) - log p(x without the cell), where the latter integrates the cell out.
-        The expectation of log p(x_d | z), as ``VAETransformer.score_features`` has it,
-        blames other columns too, since an odd cell moves z (benchmarks/README.md).
-        Takes as many passes as there are columns. Both are estimates, and in a row far
-        out their errors may be many nats, so that columns beside the odd one are not
-        to be read there; the odd one stands below them.
+        log p(x) - log p(x without the cell), both exact sums, where the latter leaves
+        the cell out. The expectation of log p(x_d | z), as
+        ``VAETransformer.score_features`` has it, blames other columns too, since an odd
+        cell moves z (benchmarks/README.md).
 
         Parameters
         ----------
@@ -462,8 +492,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if not isinstance(self.contamination, str) or self.contamination != "auto":
             check_contamination(self.contamination)
         check_number("smoothing", self.smoothing, low=0.0)
+        check_number("n_samples", self.n_samples, integer=True, low=2)
         parameters = self.get_params(deep=False)
-        for name in ("contamination", "smoothing"):
+        for name in ("contamination", "smoothing", "n_samples"):
             del parameters[name]
         parameters["random_state"] = draw_seed(self.random_state)
         proceed = goes_on and hasattr(self, "vae_")
@@ -475,10 +506,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         vae: RowDensity,
         X: ArrayLike,
         sample_weight: ArrayLike | None,
-        rows_before: int = 0,
+        proceed: bool = False,
     ) -> "VAEOutlierDetector":
         """Keep a trained model, and what its scores of the rows say."""
-        scores = vae.refine(X, sample_weight, self.smoothing, rows_before)
+        most = int(self.n_samples)
+        scores = vae.refine(X, sample_weight, self.smoothing, most, proceed)
         self.offset_ = self._offset(*scores)
         self.vae_ = vae
         for name in FACTS:

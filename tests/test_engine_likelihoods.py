@@ -75,6 +75,25 @@ def scipy_log_pdf(parts, x):
 # -- densities -------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("likelihood", ALL)
+def test_one_row_of_outputs_serves_many_rows_of_cells(likelihood):
+    raw, x = raw_outputs(likelihood, 4, 1), cells(likelihood, 6)
+    each = likelihood.log_prob(raw.expand(4, 6, -1), x.expand(4, 6, -1))
+    torch.testing.assert_close(likelihood.log_prob(raw, x), each)
+
+
+@pytest.mark.parametrize("likelihood", ALL)
+def test_a_log_density_is_natural_parameters_times_statistics(likelihood):
+    """Gaussians and discrete cells are of the exponential family; sums are not."""
+    raw, x = raw_outputs(likelihood, 20), cells(likelihood, 20)
+    natural, statistics = likelihood.natural(raw), likelihood.statistics(x)
+    if natural is None:
+        assert likelihood in (NUMERIC[1], OTHER_NUMERIC[1], *COUNTS)
+        return
+    product = (natural * statistics).sum(-1)
+    torch.testing.assert_close(product, likelihood.log_prob(raw, x))
+
+
 @pytest.mark.parametrize("likelihood", NUMERIC)
 def test_the_log_density_of_a_numeric_cell_is_scipys(likelihood):
     raw, x = 3 * normal(50, likelihood.n_outputs), 3 * normal(50, 3, seed=1)

@@ -132,12 +132,11 @@ DETECTORS = {
         "VAEOutlierDetector, the library's defaults",
         "skvae",
     ),
-    "skvae, clean": Entry(
+    "skvae, trimmed": Entry(
         lambda seed, parameters: FromEstimator(
-            VAEOutlierDetector(**{"random_state": seed, **parameters, "trimming": 0.0})
+            VAEOutlierDetector(**{"random_state": seed, **parameters, "trimming": 0.05})
         ),
-        "VAEOutlierDetector(trimming=0.0), for training rows that are known to be "
-        "normal",
+        "VAEOutlierDetector(trimming=0.05), for training rows with outliers among them",
         "skvae",
     ),
     "knn": Entry(

@@ -123,11 +123,6 @@ class ModelConfig:
     classes: tuple[float, ...] = ()  # their frequencies, where the condition is a class
 
     @property
-    def smoothed(self) -> bool:
-        """Whether noise, which the encoder has not seen, is added to the numbers."""
-        return any(head.width > 0.0 for head in self.heads)
-
-    @property
     def ties(self) -> bool:
         """Whether z ties several columns to each other, given a condition."""
         condition = self.n_conditions and not self.classes

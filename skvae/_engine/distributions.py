@@ -90,10 +90,6 @@ class Gaussian(Density):
         squares = (z - self.mean.unsqueeze(1)).square() * (-log_var).exp()
         return -0.5 * (LOG_2PI + log_var + squares)
 
-    def widened(self, factor: float) -> "Gaussian":
-        """Return the same density with ``factor`` times its standard deviations."""
-        return Gaussian(self.mean, self.log_var + 2.0 * math.log(factor))
-
     def detached(self) -> "Gaussian":
         """Return the same density, with parameters that no gradient reaches."""
         return Gaussian(self.mean.detach(), self.log_var.detach())

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 from skvae._engine import runtime, selection, train
 from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
+from skvae._engine.exemplars import Exemplars
 from skvae._engine.inference import Inference, expand_members
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.semisupervised import ClassModel
@@ -440,6 +441,28 @@ class Engine:
             self._n_kept(1),
         )
         return both[:, 0], both[:, 1]
+
+    @torch.no_grad()
+    def log_prob_by(
+        self,
+        exemplars: Encoded,
+        data: Encoded,
+        own: NDArray[np.integer],
+        each: bool = False,
+    ) -> Array:
+        """Log density, encoded units, of a mixture of what exemplars decode to: (N,).
+
+        ``own`` (N,) is the exemplar that a row itself is, which then does not count, or
+        -1. ``each``: instead that of every cell given the others of its row, (N, D).
+        """
+        batch = expand_members(self._batch(exemplars, slice(None)), self.n_members)
+        density = Exemplars(self.inference, batch)
+        question = density.log_prob_given_others if each else density.log_prob
+        answers = np.empty(data.x.shape if each else len(data))
+        for rows, batch in self._chunks(data, density.width):
+            skipped = torch.as_tensor(own[rows], device=self.like.device)
+            answers[rows] = question(batch, skipped).cpu().numpy()
+        return answers
 
     def lower_bound(self, data: Encoded) -> Array:
         """Evidence lower bound on log p(x | c), encoded units: (N,)."""

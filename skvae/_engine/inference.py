@@ -25,8 +25,6 @@ from skvae._engine.proposals import (
     variance_of_mean,
 )
 
-OPENED = 3.0  # times the encoder's standard deviations, for rows with noise added
-
 # raw outputs of the heads (E, S, N, R) and log p(x | z, c) of the cells (E, S, N, D),
 # 0 where missing, to what a question needs of them (E, S, N, K)
 Reader = Callable[[Tensor, Tensor], Tensor]
@@ -173,10 +171,9 @@ class Inference:
         from those with holes.
         """
         n_draws = self.draws.shape[1]
-        encoded = self._opened(posterior)
         if self.model.condition is None and batch.complete().all() and prior.smooth:
-            return encoded
-        half_each = Mixture.of(n_draws, [(0.5, encoded), (0.5, prior)])
+            return posterior
+        half_each = Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
         if not prior.smooth:
             return half_each
         if self.model.condition is not None and not self.model.config.ties:
@@ -185,20 +182,10 @@ class Inference:
         frame = prior if isinstance(prior, Gaussian) else normal
         near = laplace(log_joint, frame, posterior.mean_of(self.draws))
         broad_shares: list[tuple[float, Proposal]] = [
-            (0.125, encoded),
+            (0.125, posterior),
             (0.125, prior),
         ]
         return Mixture.of(n_draws, [(0.75, near), *broad_shares])
-
-    def _opened(self, posterior: Density) -> Proposal:
-        """Widen what the encoder says of rows to which noise is then added.
-
-        They say less of z than it was trained to believe, how much less depends on the
-        row and the dimension: without this, one draw in 64 may have all the weight.
-        """
-        if not self.model.config.smoothed or not isinstance(posterior, Gaussian):
-            return posterior
-        return posterior.widened(OPENED)
 
     def log_prob(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log p(x | c) of the observed cells and its standard error: 2 of (N,).

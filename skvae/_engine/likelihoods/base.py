@@ -29,8 +29,26 @@ class Likelihood(Protocol):
     def sample(self, raw: Tensor, generator: Generator) -> Tensor:
         """Draw cells (..., d)."""
 
+    def natural(self, raw: Tensor) -> Tensor | None:
+        """Natural parameters (..., d, J) where log p is linear in ``statistics``."""
 
-class Averaged:
+    def statistics(self, x: Tensor) -> Tensor:
+        """Sufficient statistics of cells ``x`` (..., d): (..., d, J)."""
+
+
+class Unfactored:
+    """For likelihoods whose log density is no scalar product of two sides."""
+
+    def natural(self, raw: Tensor) -> Tensor | None:
+        """Return None: there are no natural parameters."""
+        return None
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return none: (..., d, 0)."""
+        return x.new_empty((*x.shape, 0))
+
+
+class Averaged(Unfactored):
     """For likelihoods whose expectation is that of the cells."""
 
     n_constants = 0

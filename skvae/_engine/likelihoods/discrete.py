@@ -20,6 +20,14 @@ class BernoulliHead(Averaged):
         """Log mass of cells ``x`` in {0, 1} (..., d), in nats: (..., d)."""
         return x * raw - functional.softplus(raw)
 
+    def natural(self, raw: Tensor) -> Tensor:
+        """Natural parameters (..., d, 2)."""
+        return torch.stack([-functional.softplus(raw), raw], dim=-1)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """1, x of cells (..., d): (..., d, 2)."""
+        return torch.stack([torch.ones_like(x), x], dim=-1)
+
     def expectation(self, raw: Tensor) -> Tensor:
         """P(x = 1): (..., d)."""
         return raw.sigmoid()
@@ -71,8 +79,18 @@ class CategoricalHead:
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log mass of codes ``x`` (..., d), in nats: (..., d)."""
         logs = self._log_probabilities(raw)
-        code = x.long().unsqueeze(-1).expand(*logs.shape[:-1], 1)
-        return logs.gather(-1, code).squeeze(-1)
+        shape = torch.broadcast_shapes(logs.shape[:-1], x.shape)
+        code = x.long().expand(shape).unsqueeze(-1)
+        return logs.expand(*shape, -1).gather(-1, code).squeeze(-1)
+
+    def natural(self, raw: Tensor) -> Tensor:
+        """Log mass of every code, 0 where there is no such code: (..., d, k)."""
+        logs = self._log_probabilities(raw)
+        return logs.masked_fill(logs.isinf(), 0.0)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Return 0/1 for every code of cells (..., d): (..., d, k)."""
+        return functional.one_hot(x.long(), self.widest).to(x.dtype)
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return the probability of every code: (..., d·k)."""

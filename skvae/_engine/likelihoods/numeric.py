@@ -32,6 +32,18 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return -0.5 * (((x - mean) / scale).square() + LOG_2PI) - scale.log()
 
 
+def gaussian_natural(mean: Tensor, scale: Tensor) -> Tensor:
+    """Natural parameters of N(mean, scale²), for 1, x and x²: (..., 3)."""
+    precision = scale.pow(-2)
+    constant = -0.5 * (mean.square() * precision + LOG_2PI) - scale.log()
+    return torch.stack([constant, mean * precision, -0.5 * precision], dim=-1)
+
+
+def gaussian_statistics(x: Tensor) -> Tensor:
+    """1, x, x²: (..., 3)."""
+    return torch.stack([torch.ones_like(x), x, x.square()], dim=-1)
+
+
 def positive(raw: Tensor) -> Tensor:
     """Softplus, 1 at 0."""
     return functional.softplus(raw + UNIT_SOFTPLUS)
@@ -80,6 +92,17 @@ class GaussianMixtureHead(Averaged):
             return log_prob.squeeze(-2)
         return torch.logsumexp(parts.log_weight + log_prob, dim=-2)
 
+    def natural(self, raw: Tensor) -> Tensor | None:
+        """Natural parameters of a single Gaussian (..., d, 3); a mixture has none."""
+        if self.n_mixtures > 1:
+            return None
+        parts = self.mixture(raw)
+        return gaussian_natural(parts.mean.squeeze(-2), parts.scale.squeeze(-2))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """1, x, x² of cells (..., d): (..., d, 3)."""
+        return gaussian_statistics(x)
+
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d): Σ π μ, without drawing a component."""
         parts = self.mixture(raw)
@@ -115,6 +138,14 @@ class FixedGaussianHead(Averaged):
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log density of cells ``x`` (..., d), in nats: (..., d)."""
         return gaussian_log_prob(x, *self._parameters(raw))
+
+    def natural(self, raw: Tensor) -> Tensor:
+        """Natural parameters (..., d, 3)."""
+        return gaussian_natural(*self._parameters(raw))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """1, x, x² of cells (..., d): (..., d, 3)."""
+        return gaussian_statistics(x)
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d)."""
