@@ -610,7 +610,8 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
             )
         place = labels.encode(targets[known], classes).astype(int)
         counts = np.bincount(place, weight[known], minlength=len(classes))
-        counts = np.where(counts > 0.0, counts, 1.0)
+        one_row = weight[known].mean() if known.any() else 1.0
+        counts = np.where(counts > 0.0, counts, one_row)
         self.classes_, self.class_prior_ = classes, counts / counts.sum()
 
     def _model(self) -> Any:

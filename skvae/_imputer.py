@@ -243,8 +243,11 @@ class VAEImputer(LatentVariableEstimator):
                 self._check_modelled(before, table.names)
             vae = self._model(table, proceed)
             if vae is not None:
-                rows_val = held_out and self._inside(held_out, vae)
-                vae.fit(self._inside(rows, vae), sample_weight=weight, X_val=rows_val)
+                inside, rows_val = self._inside(rows, vae), None
+                if held_out is not None:
+                    rows_val = self._inside(held_out, vae)
+                    rows_val = rows_val.set_axis(inside.columns, axis=1)
+                vae.fit(inside, sample_weight=weight, X_val=rows_val)
             return self._keep(vae)
 
     def partial_fit(

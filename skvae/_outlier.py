@@ -14,7 +14,7 @@ from skvae._engine.config import check_number
 from skvae._estimator import FACTS, RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
-from skvae._table.reading import RawTable, with_names
+from skvae._table.reading import RawTable, is_frame, take_rows, with_names
 from skvae._table.schema import CONTINUOUS
 from skvae._transformer import VAETransformer
 
@@ -72,31 +72,49 @@ class RowDensity(VAETransformer):
         ``most`` exemplars, of rows of earlier chunks, too, with ``proceed``.
         """
         self.density_ = self.learned_.smoothed(smoothing)
-        _, encoded = self._encode(X, self.schema_)
-        weight, keep = read_weights(sample_weight, len(encoded), min_rows=1)
+        table = self._read_table(X, reset=False)
+        weight, keep = read_weights(sample_weight, len(table.values), min_rows=1)
+        table = take_rows(table, keep)
+        # of new categories training has told already
+        rows = canonical(codec.encode(self.schema_, table, "X", "ignore"))
         rows_before = self.n_rows_ if proceed else 0
         rng = np.random.default_rng([draw_seed(self.random_state), rows_before])
-        rows = canonical(encoded)[keep]
         exemplars = Exemplars(rows, weight, rng.random(len(rows)))
         if proceed:
             exemplars = self.exemplars_.joined(exemplars)
         self.exemplars_ = exemplars.thinned(most)
-        self.n_rows_ = rows_before + len(encoded)
-        return self.log_prob(X)[keep], weight
+        self.n_rows_ = rows_before + len(rows)
+        return self._scores(table, rows), weight
 
     def log_prob(self, X: ArrayLike) -> Array:
         """Log density of the observed cells of each row, in original units: (N,)."""
         table, encoded = self._encode(X, self.schema_)
-        cells = self._log_novel(table, encoded) - codec.log_scale(self.schema_, table)
-        return self._log_density(encoded) + cells.sum(axis=1)
+        return self._scores(table, canonical(encoded))
 
     def log_prob_given_others(self, X: ArrayLike) -> Array:
         """Return log p(x_d | all other cells of x) in original units: (N, D)."""
+        from skvae._engine import door
+
         table, encoded = self._encode(X, self.schema_)
-        cells = self._log_density(encoded, each=True)
+        engine = door.Engine(self.density_, self.device)
+        cells = engine.log_prob_given_others(*self._question(canonical(encoded)))
         cells -= codec.log_scale(self.schema_, table)
         known = np.where(np.isnan(encoded), 0.0, cells)
         return known + self._log_novel(table, encoded)
+
+    def _scores(self, table: RawTable, rows: Array) -> Array:
+        from skvae._engine import door
+
+        engine = door.Engine(self.density_, self.device)
+        cells = self._log_novel(table, rows) - codec.log_scale(self.schema_, table)
+        return engine.log_prob_by(*self._question(rows)) + cells.sum(axis=1)
+
+    def _question(self, rows: Array) -> tuple[Any, Any, NDArray[np.intp]]:
+        """Exemplars, encoded rows, and which of the first each of these is."""
+        from skvae._engine import door
+
+        by = door.Encoded.of(self.exemplars_.rows, weight=self.exemplars_.weight)
+        return by, door.Encoded.of(rows), self.exemplars_.places(rows)
 
     def _log_novel(self, table: RawTable, encoded: Array) -> Array:
         """Log mass of categories that ``fit`` has not seen, 0 elsewhere: (N, D).
@@ -108,16 +126,6 @@ class RowDensity(VAETransformer):
         novel = ~np.isnan(table.values) & np.isnan(encoded)
         n_categories = np.array([len(c.categories) for c in self.schema_.columns])
         return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
-
-    def _log_density(self, encoded: Array, each: bool = False) -> Array:
-        from skvae._engine import door
-
-        engine = door.Engine(self.density_, self.device)
-        by = door.Encoded.of(self.exemplars_.rows, weight=self.exemplars_.weight)
-        rows = canonical(encoded)
-        return engine.log_prob_by(
-            by, door.Encoded.of(rows), self.exemplars_.places(rows), each
-        )
 
 
 def canonical(rows: Array) -> Array:
@@ -256,7 +264,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     References
     ----------
-    .. [1] Norouzi, Fleet, Norouzi (2020), Exemplar VAE, eq. 4, with the latents for
+    .. [1] Norouzi, Fleet, Norouzi (2020), Exemplar VAE, sec. 2-3, with the latents for
        its kernels around them. arXiv:2004.04795
     .. [2] Tukey (1977), Exploratory data analysis, sec. 2D.
     .. [3] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
@@ -372,7 +380,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         y : None
             Ignored; here for the scikit-learn interface.
         sample_weight : array-like of shape (n_samples,), optional
-            A row of weight w counts as w rows, for ``offset_``, too.
+            A row of weight w counts as w rows, for ``offset_``, too. Nothing of it
+            counts for itself.
         X_val : like ``X``, optional
             Validation rows, instead of a split of ``X``; with ``early_stopping``.
 
@@ -388,10 +397,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         vae, proceed = self._begin(goes_on=bool(self.warm_start))
         rows = self._model_and_rows(X)[1] if proceed else X
-        vae.fit(rows, sample_weight=sample_weight, X_val=X_val)
+        rows_val = None if X_val is None else _like(rows, X_val)
+        vae.fit(rows, sample_weight=sample_weight, X_val=rows_val)
+        self._settle(vae, rows, sample_weight)
         if not proceed:
             validate_data(self, X, reset=True, skip_check_array=True)
-        return self._settle(vae, rows, sample_weight)
+        return self
 
     def partial_fit(
         self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
@@ -401,7 +412,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         The first call fixes kinds and scales of the columns, so its rows should be
         typical. ``offset_`` is that of the rows of the last call. The learning rate and
         the weight of the KL stay at ``learning_rate_init`` and ``beta``; no rows are
-        held out.
+        held out. Rows that come again count again, as new ones: they then vouch for
+        themselves in the scores, so that ``fit`` is better for rows of several passes.
 
         Parameters
         ----------
@@ -415,9 +427,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         vae, proceed = self._begin(goes_on=True)
         rows = self._model_and_rows(X)[1] if proceed else X
         vae.partial_fit(rows, sample_weight=sample_weight)
+        self._settle(vae, rows, sample_weight, proceed)
         if not proceed:
             validate_data(self, X, reset=True, skip_check_array=True)
-        return self._settle(vae, rows, sample_weight, proceed)
+        return self
 
     def score_samples(self, X: ArrayLike) -> Array:
         """Log-likelihood of the observed cells of each row [1]_.
@@ -431,7 +444,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         -------
         log_prob : ndarray of shape (n_samples,)
             In nats, in the original units of the columns; higher is more normal. A row
-            that is one of ``fit``, bit for bit, is scored by the others.
+            that equals one of ``fit`` to the last digit is scored by the others.
         """
         model, rows = self._model_and_rows(X)
         return model.log_prob(rows)
@@ -467,10 +480,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def score_features(self, X: ArrayLike) -> Array:
         """Log-likelihood of each cell given all others of its row.
 
-        log p(x) - log p(x without the cell), both exact sums, where the latter leaves
-        the cell out. The expectation of log p(x_d | z), as
-        ``VAETransformer.score_features`` has it, blames other columns too, since an odd
-        cell moves z (benchmarks/README.md).
+        log p(x) - log p(x without the cell), both exact sums. The expectation of
+        log p(x_d | z), as ``VAETransformer.score_features`` has it, blames other
+        columns too, since an odd cell moves z (benchmarks/README.md). Beside a cell
+        that is millions of standard deviations off, the others are not to be read.
 
         Parameters
         ----------
@@ -507,7 +520,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         X: ArrayLike,
         sample_weight: ArrayLike | None,
         proceed: bool = False,
-    ) -> "VAEOutlierDetector":
+    ) -> None:
         """Keep a trained model, and what its scores of the rows say."""
         most = int(self.n_samples)
         scores = vae.refine(X, sample_weight, self.smoothing, most, proceed)
@@ -515,7 +528,6 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.vae_ = vae
         for name in FACTS:
             setattr(self, name, getattr(vae, name))
-        return self
 
     def _model_and_rows(self, X: ArrayLike) -> tuple[RowDensity, Any]:
         """Return the model inside, and ``X``, if it has the columns of ``fit``.
@@ -535,6 +547,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             lower, upper = weighted_quantile(scores, weight, [0.25, 0.75])
             return float(lower - FENCE * (upper - lower))
         return float(weighted_quantile(scores, weight, self.contamination))
+
+
+def _like(rows: Any, others: Any) -> Any:
+    """Give ``others`` the names of ``rows``, or none, as these have; same width."""
+    if is_frame(rows) == is_frame(others) or np.shape(rows)[1:] != np.shape(others)[1:]:
+        return others
+    return with_names(others, np.asarray(rows.columns) if is_frame(rows) else None)
 
 
 def check_contamination(contamination: object) -> None:

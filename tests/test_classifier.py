@@ -331,6 +331,9 @@ def test_a_chunk_may_lack_classes_and_even_labels():
     model = VAEClassifier(**SMALL).partial_fit(X[two], y[two], classes=[0, 1, 2])
     np.testing.assert_array_equal(model.classes_, [0, 1, 2])
     np.testing.assert_allclose(model.class_prior_, [20 / 41, 20 / 41, 1 / 41])
+    light = VAEClassifier(**SMALL)
+    light.partial_fit(X[two], y[two], [0, 1, 2], sample_weight=np.full(two.sum(), 0.01))
+    np.testing.assert_allclose(light.class_prior_, model.class_prior_)
     before = model.score_samples(X)
     model.partial_fit(X, np.full(60, -1))
     assert np.abs(model.score_samples(X) - before).max() > 0.0

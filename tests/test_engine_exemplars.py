@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from skvae import VAETransformer
 from skvae._engine import door
+from skvae._engine.exemplars import Exemplars
 from skvae._engine.inference import expand_members
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -35,7 +36,8 @@ def engine():
 def ask(engine, exemplars, X, own=None, weight=None, each=False):
     own = np.full(len(X), NONE) if own is None else np.array(own)
     by = door.Encoded.of(exemplars, weight=weight)
-    return engine.log_prob_by(by, door.Encoded.of(X), own, each)
+    question = engine.log_prob_given_others if each else engine.log_prob_by
+    return question(by, door.Encoded.of(X), own)
 
 
 def by_hand(engine, exemplars, X):
@@ -112,8 +114,36 @@ def test_every_likelihood_gives_the_sum_of_its_cells(likelihood):
     np.testing.assert_allclose(ask(engine, exemplars, X), chain)
 
 
-def test_many_rows_in_chunks_are_as_few(engine, monkeypatch):
-    exemplars, X = rows(30, 1), rows(50, 2)
+@pytest.mark.parametrize("each", [False, True])
+def test_many_rows_in_chunks_and_blocks_are_as_few(engine, monkeypatch, each):
+    """64 elements: one row a chunk, some exemplars a block, the own one in any."""
+    exemplars, X = rows(150, 1), rows(12, 2)
+    X[:3] = exemplars[[0, 70, 149]]
+    own = [0, 70, 149, *[NONE] * 9]
+    whole = ask(engine, exemplars, X, own, each=each)
+    blocks, begin = [], Exemplars.__init__
+
+    def counted(self, inference, batch):
+        blocks.append(len(batch))
+        begin(self, inference, batch)
+
+    monkeypatch.setattr(Exemplars, "__init__", counted)
+    monkeypatch.setattr(engine, "max_elements", 64)
+    np.testing.assert_allclose(ask(engine, exemplars, X, own, each=each), whole)
+    assert len(blocks) > 2
+    assert sum(blocks) == 150
+
+
+def test_a_cell_far_out_is_odd_and_spoils_no_number(engine):
+    """1e9 standard deviations off a sum less the cell has no digits left."""
+    exemplars, X = rows(20, 1), np.zeros((3, 2))
+    X[:, 0] = [1e9, 1e160, 0.0]
+    each = ask(engine, exemplars, X, each=True)
+    assert np.isfinite(each[[0, 2]]).all()
+    assert each[1, 0] == -np.inf
+    assert each[1, 1] == 0.0  # nothing is left of the density of the others
+    alone = X[:, :2].copy()
+    alone[:, 0] = np.nan
+    beside = ask(engine, exemplars, alone)
     whole = ask(engine, exemplars, X)
-    monkeypatch.setattr(engine, "max_elements", 200)
-    np.testing.assert_allclose(ask(engine, exemplars, X), whole)
+    np.testing.assert_allclose(each[:, 0], whole - beside)

@@ -174,11 +174,15 @@ def test_how_training_went_is_told_as_of_the_model(trained):
     assert trained.validation_scores_ == trained.vae_.validation_scores_
 
 
+@pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
 @pytest.mark.parametrize("as_frame", [False, True])
-def test_rows_held_out_by_hand_are_what_training_is_judged_by(as_frame):
+@pytest.mark.parametrize("val_as_frame", [False, True])
+def test_rows_held_out_by_hand_are_what_training_is_judged_by(as_frame, val_as_frame):
     X, near = holes(gaussian_rows(100, 0)), holes(gaussian_rows(60, 1))
     if as_frame:
-        X, near = (pd.DataFrame(rows, columns=["a", "b", "c"]) for rows in (X, near))
+        X = pd.DataFrame(X, columns=["a", "b", "c"])
+    if val_as_frame:
+        near = pd.DataFrame(near, columns=["a", "b", "c"])
     settings = QUICK | {"max_iter": 10}
     near, far = (
         VAEImputer(**settings).fit(X, X_val=rows).validation_scores_

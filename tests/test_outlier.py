@@ -232,6 +232,23 @@ def test_one_row_alone_has_no_others_to_be_scored_by(n_samples, error):
         VAEOutlierDetector(n_samples=n_samples).fit(correlated(20, 0))
 
 
+def test_rows_of_weight_zero_are_neither_scored_nor_stood_on():
+    """A category that only such a row has is one that fit has not seen."""
+    X = pd.DataFrame(correlated(80, 0)).add_prefix("c")
+    X["kind"] = ["a", "b"] * 40
+    odd = X.iloc[[0]].assign(kind="z")
+    settings = QUICK | {"max_iter": 5, "handle_unknown": "error"}
+    with_odd = VAEOutlierDetector(**settings).fit(
+        pd.concat([X, odd]), sample_weight=np.append(np.ones(80), 0.0)
+    )
+    without = VAEOutlierDetector(**settings).fit(X)
+    assert with_odd.offset_ == without.offset_
+    assert with_odd.vae_.n_rows_ == 80
+    np.testing.assert_array_equal(with_odd.score_samples(X), without.score_samples(X))
+    with pytest.raises(ValueError, match=r"'kind' has categories .* not seen: 'z'"):
+        with_odd.score_samples(odd)
+
+
 # -- which column ----------------------------------------------------------------
 
 
@@ -338,6 +355,9 @@ def test_a_failed_fit_leaves_the_earlier_one():
     before = detector.score_samples(X)
     with pytest.raises(ValueError, match="infinity"):
         detector.fit(np.where(X > 15, np.inf, X))
+    with pytest.raises(ValueError, match="smoothing"):
+        detector.set_params(smoothing=-1.0).fit(X[:, :2])
+    assert detector.n_features_in_ == 5
     np.testing.assert_array_equal(detector.score_samples(X), before)
 
 
@@ -389,6 +409,21 @@ def test_rows_held_out_by_hand_are_what_training_is_judged_by():
         for rows in (correlated(60, 1), correlated(60, 1) + 20.0)
     )
     assert max(far) < min(near)
+
+
+@pytest.mark.filterwarnings("error:X .* feature names:UserWarning")
+def test_rows_held_out_may_have_names_where_the_others_have_none():
+    X, X_val = correlated(80, 0), correlated(40, 1)
+    frame, frame_val = (pd.DataFrame(rows).add_prefix("c") for rows in (X, X_val))
+    settings = QUICK | {"max_iter": 3}
+    scores = [
+        VAEOutlierDetector(**settings).fit(rows, X_val=rows_val).validation_scores_
+        for rows in (X, frame)
+        for rows_val in (X_val, frame_val)
+    ]
+    assert scores[0] == scores[1] == scores[2] == scores[3]
+    with pytest.raises(ValueError, match=r"X_val has 3 features; expected 5"):
+        VAEOutlierDetector(**settings).fit(frame, X_val=X_val[:, :3])
 
 
 def test_chunks_are_learned_one_after_the_other():

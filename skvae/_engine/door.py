@@ -33,6 +33,9 @@ FEWEST_VALIDATION_ROWS = 16
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
+# of decoded exemplars, which stay while the rows go by, chunk after chunk
+DECODED_CHUNKS = 16
+LEAST = -np.finfo(float).max
 # scrambled Sobol points lie on a grid of 2**-30; a point at 0 would map to -inf
 SMALLEST_PROBABILITY = 2.0**-31
 
@@ -444,25 +447,52 @@ class Engine:
 
     @torch.no_grad()
     def log_prob_by(
-        self,
-        exemplars: Encoded,
-        data: Encoded,
-        own: NDArray[np.integer],
-        each: bool = False,
+        self, exemplars: Encoded, data: Encoded, own: NDArray[np.integer]
     ) -> Array:
         """Log density, encoded units, of a mixture of what exemplars decode to: (N,).
 
         ``own`` (N,) is the exemplar that a row itself is, which then does not count, or
-        -1. ``each``: instead that of every cell given the others of its row, (N, D).
+        -1.
         """
-        batch = expand_members(self._batch(exemplars, slice(None)), self.n_members)
-        density = Exemplars(self.inference, batch)
-        question = density.log_prob_given_others if each else density.log_prob
-        answers = np.empty(data.x.shape if each else len(data))
-        for rows, batch in self._chunks(data, density.width):
-            skipped = torch.as_tensor(own[rows], device=self.like.device)
-            answers[rows] = question(batch, skipped).cpu().numpy()
-        return answers
+        sums = self._log_sums(exemplars, data, own, Exemplars.log_sum)[:, 0]
+        left = exemplars.weight.sum() - np.where(own < 0, 0.0, exemplars.weight[own])
+        return sums - np.log(left * self.n_members)
+
+    def log_prob_given_others(
+        self, exemplars: Encoded, data: Encoded, own: NDArray[np.integer]
+    ) -> Array:
+        """Log density of each cell given the others of its row, likewise: (N, D).
+
+        0 where the others are so unlikely that nothing is left of the density.
+        """
+        sums = self._log_sums(exemplars, data, own, Exemplars.log_sums_without)
+        whole, without = sums[:, :1], sums[:, 1:]
+        return np.where(np.isneginf(without), 0.0, whole - without.clip(LEAST))
+
+    def _log_sums(
+        self,
+        exemplars: Encoded,
+        data: Encoded,
+        own: NDArray[np.integer],
+        question: Callable[[Exemplars, Batch, Tensor], Tensor],
+    ) -> Array:
+        """Answers of ``question`` (N, Q), added up over blocks of exemplars."""
+        total: Array | None = None
+        row = self.n_members * self.model.decoder_width
+        size = max(1, DECODED_CHUNKS * self.max_elements // row)
+        for begin in range(0, len(exemplars), size):
+            some = self._batch(exemplars, slice(begin, begin + size))
+            density = Exemplars(self.inference, expand_members(some, self.n_members))
+            order, parts = [], []
+            for rows, batch in self._chunks(data, density.width):
+                place = torch.as_tensor(own[rows] - begin, device=self.like.device)
+                order.append(rows)
+                parts.append(question(density, batch, place).cpu().numpy())
+            sums = np.empty((len(data), parts[0].shape[1]))
+            sums[np.concatenate(order)] = np.concatenate(parts)
+            total = sums if total is None else np.logaddexp(total, sums)
+        assert total is not None
+        return total
 
     def lower_bound(self, data: Encoded) -> Array:
         """Evidence lower bound on log p(x | c), encoded units: (N,)."""
