@@ -124,11 +124,15 @@ def _splits(
 
 
 def _numeric_columns(folder: Path, name: str) -> NDArray[np.float64]:
-    """Columns of a table, or of a set of anomalies where there is no such table."""
+    """Columns of a table, where there is none of a set of anomalies or of UCI."""
     path = folder / "tables" / f"{name}.csv.gz"
-    if not path.is_file():
-        with np.load(folder / "adbench" / f"{name}.npz") as arrays:
+    anomalies = folder / "adbench" / f"{name}.npz"
+    if not path.is_file() and anomalies.is_file():
+        with np.load(anomalies) as arrays:
             return arrays["X"].astype(np.float64)
+    if not path.is_file():
+        data = load_uci(folder, name)
+        return np.column_stack([data.X, data.y])
     about = json.loads((folder / "tables" / "META.json").read_text())[name]
     columns = [*about["numeric"]]
     target = [about["target"]] if about["task"] == "regression" else []
