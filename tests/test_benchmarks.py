@@ -384,6 +384,17 @@ def test_halves_of_a_table_are_features_and_targets(regression, tables):
     assert set(goods.splits[0][1]) != set(goods.splits[1][1])
 
 
+def test_a_uci_set_may_stand_as_a_table(regression, data):
+    loading = importlib.import_module("benchmarks.data")
+    line = loading.load_uci(data, "line")
+    halves = loading.load_halves(data, "line", n_splits=1, n_rows=1000)
+    rows = np.column_stack([halves.X, halves.y])
+    expected = np.column_stack([line.X, line.y])
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(expected, axis=0))
+    with pytest.raises(FileNotFoundError, match="No set 'curve'"):
+        loading.load_halves(data, "curve", n_splits=1, n_rows=10)
+
+
 def test_few_rows_are_trained_on_and_others_tested(regression, data):
     sizes = importlib.import_module("benchmarks.sizes")
     loading = importlib.import_module("benchmarks.data")
