@@ -309,8 +309,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
                 self._check_looked_at()
                 valid, valid_offset = self._read_held_out(X_val, y_val)
             offsets = offset, valid_offset
-            strata = _strata(data.c[:, 0], config.validation_fraction)
-            data = replace(data, strata=strata)
+            data = _stratified(data, config.validation_fraction)
             return self._train(self._model(), config, data, valid, offsets, proceed)
 
     def partial_fit(
@@ -355,8 +354,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
                 self._check_classes(named)
             data, offset = self._read(X, y, sample_weight, proceed, min_rows, named)
             config = self._one_epoch(len(data))
-            strata = _strata(data.c[:, 0], config.validation_fraction)
-            data = replace(data, strata=strata)
+            data = _stratified(data, config.validation_fraction)
             offsets = offset, offset
             return self._train(self._model(), config, data, None, offsets, proceed)
 
@@ -638,10 +636,11 @@ def _rows(
     return door.Encoded.of(encoded, c[:, None], weight)
 
 
-def _strata(codes: Array, fraction: float) -> tuple[Any, ...]:
-    """Each class is split on its own, like the rows without a label."""
+def _stratified(data: Any, fraction: float) -> Any:
+    """Split each class on its own, like the rows without a label."""
     from skvae._engine import door
 
+    codes = data.c[:, 0]
     free = np.isnan(codes)
     n_labelled = (~free).sum()
     wanted = LABELLED_SHARE / (1.0 - LABELLED_SHARE) * free.sum()
@@ -652,4 +651,4 @@ def _strata(codes: Array, fraction: float) -> tuple[Any, ...]:
     ]
     if free.any():
         strata.append(door.Stratum(np.flatnonzero(free), fraction))
-    return tuple(strata)
+    return replace(data, strata=tuple(strata))

@@ -226,8 +226,7 @@ class VAEImputer(LatentVariableEstimator):
             If a parameter is out of range, or a column holds infinite values, dates or
             other objects; the message names it.
         """
-        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
-            check_flag(name, getattr(self, name))
+        self._check_flags()
         proceed = bool(self.warm_start) and getattr(self, "vae_", None) is not None
         with self._unchanged_on_error():
             table = self._read_table(X, reset=not proceed, min_rows=2)
@@ -269,8 +268,7 @@ class VAEImputer(LatentVariableEstimator):
         -------
         self : VAEImputer
         """
-        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
-            check_flag(name, getattr(self, name))
+        self._check_flags()
         proceed = hasattr(self, "plan_")
         min_rows = 1 if proceed else 2
         with self._unchanged_on_error():
@@ -365,6 +363,10 @@ class VAEImputer(LatentVariableEstimator):
 
     def _check_fitted(self) -> None:
         check_is_fitted(self, "plan_")
+
+    def _check_flags(self) -> None:
+        for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
+            check_flag(name, getattr(self, name))
 
     def _names(self) -> NDArray[np.object_]:
         return _check_feature_names_in(self)

@@ -6,6 +6,7 @@ learned leaves as ``Learned``: arrays and plain dataclasses, nothing of torch.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import torch
@@ -445,7 +446,6 @@ class Engine:
         )
         return both[:, 0], both[:, 1]
 
-    @torch.no_grad()
     def log_prob_by(
         self, exemplars: Encoded, data: Encoded, own: NDArray[np.integer]
     ) -> Array:
@@ -469,6 +469,7 @@ class Engine:
         whole, without = sums[:, :1], sums[:, 1:]
         return np.where(np.isneginf(without), 0.0, whole - without.clip(LEAST))
 
+    @torch.no_grad()
     def _log_sums(
         self,
         exemplars: Encoded,
@@ -477,22 +478,21 @@ class Engine:
         question: Callable[[Exemplars, Batch, Tensor], Tensor],
     ) -> Array:
         """Answers of ``question`` (N, Q), added up over blocks of exemplars."""
-        total: Array | None = None
         row = self.n_members * self.model.decoder_width
         size = max(1, DECODED_CHUNKS * self.max_elements // row)
-        for begin in range(0, len(exemplars), size):
+
+        def of_block(begin: int) -> Array:
             some = self._batch(exemplars, slice(begin, begin + size))
             density = Exemplars(self.inference, expand_members(some, self.n_members))
-            order, parts = [], []
-            for rows, batch in self._chunks(data, density.width):
-                place = torch.as_tensor(own[rows] - begin, device=self.like.device)
-                order.append(rows)
-                parts.append(question(density, batch, place).cpu().numpy())
-            sums = np.empty((len(data), parts[0].shape[1]))
-            sums[np.concatenate(order)] = np.concatenate(parts)
-            total = sums if total is None else np.logaddexp(total, sums)
-        assert total is not None
-        return total
+            place = torch.as_tensor(own - begin, device=self.like.device)
+
+            def ask(rows: NDArray[np.intp], batch: Batch) -> Tensor:
+                return question(density, batch, place[rows])
+
+            return self._map_rows(ask, data, density.width)
+
+        blocks = map(of_block, range(0, len(exemplars), size))
+        return reduce(np.logaddexp, blocks)
 
     def lower_bound(self, data: Encoded) -> Array:
         """Evidence lower bound on log p(x | c), encoded units: (N,)."""
@@ -609,7 +609,6 @@ class Engine:
         fields = (x, x_observed, c, c_observed, weight)
         return Batch(*(field.unsqueeze(0) for field in fields))
 
-    @torch.no_grad()
     def _map(
         self,
         question: Callable[[Batch], Tensor],
@@ -618,10 +617,23 @@ class Engine:
         row_axis: int = 0,
     ) -> Array:
         """Answers of all chunks, joined along the axis of the rows, in their order."""
+        return self._map_rows(
+            lambda _, batch: question(batch), data, elements, row_axis
+        )
+
+    @torch.no_grad()
+    def _map_rows(
+        self,
+        question: Callable[[NDArray[np.intp], Batch], Tensor],
+        data: Encoded,
+        elements: int = 1,
+        row_axis: int = 0,
+    ) -> Array:
+        """``_map`` for questions that want to know which rows are in a chunk."""
         rows, parts = [], []
         for index, batch in self._chunks(data, elements):
             rows.append(index)
-            parts.append(question(batch).cpu())
+            parts.append(question(index, batch).cpu())
         answers = torch.cat(parts, dim=row_axis).numpy()
         order = np.concatenate(rows)
         if (order[1:] > order[:-1]).all():
