@@ -7,7 +7,7 @@ Bernoulli pixels; images are binarised anew each time that they are drawn
 (``--static``: the fixed binarisation of Larochelle & Murray 2011), test images once.
 The figure is the importance-weighted estimate over 5000 draws on the standard test set.
 The table goes to standard output and to ``benchmarks/results/mnist.json`` and ``.md``;
-rows of earlier runs are kept.
+rows of earlier runs are kept, but for those of the same model.
 """
 
 import argparse
@@ -81,6 +81,14 @@ class Row:
     active_by_layer: tuple[int, ...] = ()
     train_cpu_seconds: float | None = None  # of the processor, which others share
     bound_draws: int = 1
+    seed: int = 0
+
+    @property
+    def model(self) -> tuple[Any, ...]:
+        """What was trained, how long, and on how many images it was tested."""
+        training = self.epochs, self.batch_size, self.learning_rate
+        kind = self.variant, self.activation, self.k, self.binarisation
+        return *kind, *training, self.test_images, self.draws, self.seed
 
 
 @dataclass(frozen=True)
@@ -238,6 +246,7 @@ def run(variant: str, k: int, images: Images, options: argparse.Namespace) -> Ro
         standard_error=float(log_prob.std() / np.sqrt(n)),
         bound=float(bound.mean()),
         bound_draws=BOUND_DRAWS,
+        seed=options.seed,
         active_units=int(active.sum()),
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -300,7 +309,7 @@ def table_of(rows: list[Row]) -> str:
     """One line a model, best first."""
     header = ["variant", "activation", "k", "binarisation", "NLL", "lower bound"]
     header += ["active units", "epochs", "batch", "training, min", "CPU, min"]
-    header += ["threads", "test images", "draws"]
+    header += ["threads", "test images", "draws", "commit"]
     lines = [
         [
             *(row.variant, row.activation, str(row.k), row.binarisation),
@@ -311,7 +320,7 @@ def table_of(rows: list[Row]) -> str:
             f"{row.train_seconds / 60:.1f}",
             f"{row.train_cpu_seconds / 60:.1f}" if row.train_cpu_seconds else "",
             str(row.threads),
-            *(str(row.test_images), str(row.draws)),
+            *(str(row.test_images), str(row.draws), row.commit),
         ]
         for row in sorted(rows, key=lambda row: (row.binarisation, row.nll))
     ]
@@ -375,8 +384,9 @@ def main(arguments: list[str]) -> None:
     for variant in options.variants:
         for k in options.k:
             print(f"{variant}, k = {k}", flush=True)
-            rows.append(run(variant, k, images, options))
-            print(asdict(rows[-1]), flush=True)
+            row = run(variant, k, images, options)
+            rows = [other for other in rows if other.model != row.model] + [row]
+            print(asdict(row), flush=True)
             report.write(options.name, about, rows, page(rows, about))
     print(f"\n{table_of(rows)}")
 
