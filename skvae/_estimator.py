@@ -28,6 +28,7 @@ from skvae._engine.config import (
     HeadConfig,
     ModelConfig,
     TrainConfig,
+    check_auto,
     check_choice,
     check_flag,
     check_number,
@@ -176,7 +177,7 @@ class LatentVariableEstimator(
     def _floors(self, schema: Schema, columns: tuple[int, ...]) -> tuple[float, ...]:
         """``min_scale`` of the numeric columns, in standardised units."""
         if isinstance(self.min_scale, str):
-            check_choice("min_scale", self.min_scale, ("auto",))
+            check_auto("min_scale", self.min_scale)
             return tuple(schema.columns[i].resolution for i in columns)
         check_number("min_scale", self.min_scale, low=0, low_open=True)
         return (float(self.min_scale),) * len(columns)
@@ -408,7 +409,9 @@ class LatentVariableEstimator(
             ways = [way]
         if self.objective in ("auto", "elbo"):
             ways.append(f"raise free_bits (now {config.free_bits})")
-        advice = ", or ".join([*ways, f"lower beta (now {config.beta})"])
+        if config.beta > 0:
+            ways.append(f"lower beta (now {config.beta})")
+        advice = ", or ".join(ways)
         return f"{advice[0].upper()}{advice[1:]}."
 
     # -- asking ------------------------------------------------------------------
@@ -520,7 +523,10 @@ def check_some_observed(table: RawTable, name: str) -> None:
 
 def check_latents(Z: ArrayLike, n_components: int) -> Array:
     """Latents as a finite float array (n, n_components)."""
-    latents = check_array(Z, dtype=np.float64, input_name="Z")
+    at_least = min(1, n_components)  # without latents there are no columns
+    latents = check_array(
+        Z, dtype=np.float64, input_name="Z", ensure_min_features=at_least
+    )
     if latents.shape[1] != n_components:
         raise ValueError(
             f"Z must have {n_components} columns, one per latent dimension; "

@@ -10,7 +10,13 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_consistent_length
 
 from skvae import _conformal
-from skvae._engine.config import OBJECTIVES, TrainConfig, check_choice, check_number
+from skvae._engine.config import (
+    OBJECTIVES,
+    TrainConfig,
+    check_auto,
+    check_choice,
+    check_number,
+)
 from skvae._estimator import (
     LatentVariableEstimator,
     RandomState,
@@ -156,11 +162,11 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Training objective of each epoch, nats per row in the units of y, mean over the
         members that are kept; lower is better.
     validation_scores_ : list of float
-        Bound on the held-out rows after each epoch, likewise; higher is better. Empty
-        without ``early_stopping``.
+        Bound on the held-out rows after each epoch, likewise, with ``beta``; higher is
+        better. Empty without ``early_stopping``.
     history_ : FitRecord
-        The same by member, with the KL of each dimension; in standardised units. Of
-        the last ``fit`` or ``partial_fit`` alone.
+        The same by member, in standardised units, with the KL of each dimension, of
+        held-out rows where there are any. Of the last ``fit`` or ``partial_fit`` alone.
     n_outputs_ : int
         Outputs.
     conformal_tails_ : ndarray of shape (n_calibration_rows, n_outputs) or None
@@ -714,16 +720,14 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         """Resolve ``"auto"``: only several outputs need a latent to tie them."""
         check_choice("objective", self.objective, ("auto", *OBJECTIVES))
         for name in ("kl_warmup", "n_draws"):
-            value = getattr(self, name)
-            if isinstance(value, str) and value != "auto":
-                raise ValueError(f"{name} must be 'auto' or a number; got {value!r}.")
+            check_auto(name, getattr(self, name))
         has_latent = self.n_components != 0
         tied = self.n_outputs_ > 1 and has_latent
         objective = self.objective
         if objective == "auto":
             objective = "iwae" if tied and not self._weighs_kl() else "elbo"
         kl_warmup = JOINT_WARMUP if tied else 0.0
-        if self.kl_schedule == "cyclical" and has_latent:
+        if self.kl_schedule == "cyclical":
             kl_warmup = CYCLE_WARMUP
         automatic = {
             "objective": objective,

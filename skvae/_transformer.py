@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import entropy
 from sklearn.utils.metaestimators import available_if
 
-from skvae._engine.config import OBJECTIVES, check_choice, check_number
+from skvae._engine.config import OBJECTIVES, check_auto, check_choice, check_number
 from skvae._estimator import (
     RandomState,
     check_latents,
@@ -180,16 +180,16 @@ class VAETransformer(GeneratedTable):
         Training objective of each epoch, nats per row in the original units, mean over
         members; lower is better.
     validation_scores_ : list of float
-        Bound on the held-out rows after each epoch, likewise; higher is better. Empty
-        without ``early_stopping``.
+        Bound on the held-out rows after each epoch, likewise, with ``beta``; higher is
+        better. Empty without ``early_stopping``.
     perplexity_ : ndarray of shape (n_positions,)
         Of codes only: how many each position uses, exp of the entropy of their
         frequencies in the training rows.
     likelihoods_ : dict
         The likelihood of each column.
     history_ : FitRecord
-        The same by member, with the KL of each dimension; in standardised units. Of
-        the last ``fit`` or ``partial_fit`` alone.
+        The same by member, in standardised units, with the KL of each dimension, of
+        held-out rows where there are any. Of the last ``fit`` or ``partial_fit`` alone.
     n_features_in_ : int
         Columns seen in ``fit``.
     feature_names_in_ : ndarray of str
@@ -680,6 +680,8 @@ class VAETransformer(GeneratedTable):
                 entropy(np.bincount(position, data.weight)) for position in index.T
             ]
             self.perplexity_ = np.exp(entropies)
+        else:  # of an earlier fit
+            vars(self).pop("perplexity_", None)
         return self
 
     def _settled(self, n_rows: int) -> dict[str, Any]:
@@ -688,8 +690,8 @@ class VAETransformer(GeneratedTable):
         objective, n_draws = self.objective, self.n_draws
         if objective == "auto" and (self.latent == "vq" or self._weighs_kl()):
             objective = "elbo"
-        if isinstance(n_draws, str):
-            check_choice("n_draws", n_draws, ("auto",))
+        check_auto("n_draws", n_draws)
+        if n_draws == "auto":
             n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1
@@ -701,8 +703,8 @@ class VAETransformer(GeneratedTable):
             )
         if self.latent == "vq" and self.free_bits != 0:
             raise ValueError(
-                "free_bits means nothing with latent='vq', whose KL is the same for "
-                f"all rows: set free_bits=0; got {self.free_bits!r}."
+                "free_bits means nothing with latent='vq', whose KL in training is the "
+                f"same for all rows: set free_bits=0; got {self.free_bits!r}."
             )
         if objective == "auto":
             objective = "elbo" if n_draws == 1 else "iwae"

@@ -18,6 +18,9 @@ __all__ = ["LatentTraversalDisplay", "LossCurveDisplay"]
 Array = NDArray[np.floating]
 
 WAYS = ("loss", "kl")
+N_COLOURS = 10  # of matplotlib's cycle
+DASHES = ("-", "--", ":", "-.")
+LEGEND_ROWS = 16
 
 
 def _model_and_rows(estimator: Any, X: Any, display: str) -> tuple[Any, Any]:
@@ -40,6 +43,25 @@ def _model_and_rows(estimator: Any, X: Any, display: str) -> tuple[Any, Any]:
     if X is None or model is estimator:
         return model, X
     return estimator._model_and_rows(X)
+
+
+def _styles(n_lines: int) -> list[dict[str, str]]:
+    """Tell lines apart: colours come again after ten, then with other dashes."""
+    return [
+        {
+            "color": f"C{i % N_COLOURS}",
+            "linestyle": DASHES[i // N_COLOURS % len(DASHES)],
+        }
+        for i in range(n_lines)
+    ]
+
+
+def _put_legend(ax: Any, handles: Any, names: Sequence[str]) -> None:
+    """Put a legend beside the lines, in as many columns as it takes."""
+    n_columns = -(-len(names) // LEGEND_ROWS)
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    size = "small" if n_columns > 1 else None
+    ax.legend(handles, names, ncols=n_columns, fontsize=size, **place)
 
 
 def _new_axes(**layout: Any) -> tuple[Any, Any]:
@@ -212,12 +234,14 @@ class LatentTraversalDisplay:
             draw(axes, i)
         if self.image_shape is None:
             self.ax_[0].set_ylabel("expected value, standard deviations")
-            self.ax_[-1].legend(self.names, loc="center left", bbox_to_anchor=(1, 0.5))
+            _put_legend(self.ax_[-1], self.ax_[-1].lines, self.names)
         return self
 
     def _draw_lines(self, ax: Any, i: int) -> None:
         """One line a column."""
-        ax.plot(self.values[i], self.rows[i])
+        columns = self.rows[i].T
+        for column, style in zip(columns, _styles(len(columns)), strict=True):
+            ax.plot(self.values[i], column, **style)
         ax.set_xlabel(self._label(i, ", "))
 
     def _draw_images(self, ax: Any, i: int) -> None:
@@ -280,6 +304,8 @@ class LossCurveDisplay:
             ``"loss"``: the training objective and minus the bound on held-out rows,
             nats a row. ``"kl"``: KL of each latent dimension of the member whose
             latents ``transform`` gives: a dimension is another thing in each member.
+            Of the rows held out, where there are any, and of the prior in training, so
+            that it ends near ``kl_per_dimension_``, that of the training rows.
         ax : Axes, optional
 
         Returns
@@ -303,7 +329,8 @@ class LossCurveDisplay:
                 )
             kl = estimator.history_.kl[:, estimator.learned_.best_member]
             curves = {f"latent {i}": kl[:, i] for i in range(kl.shape[1])}
-            return cls(curves, "KL, nats").plot(ax)
+            of = " of held-out rows" if len(estimator.validation_scores_) else ""
+            return cls(curves, f"KL{of}, nats").plot(ax)
         curves = {"training": np.asarray(estimator.loss_curve_)}
         if len(estimator.validation_scores_):
             curves["held out"] = -np.asarray(estimator.validation_scores_)
@@ -323,11 +350,12 @@ class LossCurveDisplay:
         if ax is None:
             _, ax = _new_axes()
         self.ax_, self.figure_ = ax, ax.figure
-        for name, curve in self.curves.items():
-            ax.plot(np.arange(1, len(curve) + 1), curve, label=name)
+        styles = _styles(len(self.curves))
+        for curve, style in zip(self.curves.values(), styles, strict=True):
+            ax.plot(np.arange(1, len(curve) + 1), curve, **style)
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.ylabel)
-        ax.legend()
+        _put_legend(ax, ax.lines[-len(styles) :], list(self.curves))
         return self
 
 

@@ -259,7 +259,10 @@ def test_random_state_is_what_scikit_learn_takes(Estimator, seed):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"n_components": (4, 2)}, "n_components=.* only latent='hierarchical' has"),
+        (
+            {"n_components": (4, 2)},
+            "n_components=.* names layers.*latent='hierarchical'",
+        ),
         ({"latent": "hierarchical", "n_components": (4, 0)}, "n_components must be an"),
         (
             {"latent": "hierarchical", "n_components": (4, 2), "prior": "vamp"},
@@ -957,7 +960,7 @@ def test_validation_targets_are_checked_like_others(change, match):
     ("y_val", "error", "match"),
     [
         (np.zeros(5, dtype=int), ValueError, r"inconsistent numbers of samples.*60, 5"),
-        (np.full(60, 7), ValueError, r"y_val holds classes .* not seen: \['7'\]"),
+        (np.full(60, 7), ValueError, r"y_val holds classes .* not seen: \[7\]"),
         (np.array(["a", 1] * 30, dtype=object), TypeError, "y_val must hold either"),
         (np.full(60, np.inf), ValueError, "y_val contains infinity"),
     ],
@@ -1416,6 +1419,20 @@ def test_the_callers_data_are_not_written_to(Estimator, as_frame):
         np.testing.assert_array_equal(part, old)
 
 
+@pytest.mark.parametrize("Estimator", [VAETransformer, CVAERegressor, VAEImputer])
+def test_layers_are_for_a_hierarchical_latent(Estimator):
+    message = r"\(4, 2\) names layers.*VAETransformer\(latent='hierarchical'\).*integer"
+    with pytest.raises(ValueError, match=message):
+        fit(Estimator, table()[0], settings={"n_components": (4, 2)})
+
+
+@pytest.mark.parametrize("Estimator", [VAETransformer, CVAERegressor, VAEImputer])
+def test_cycles_that_never_rise_are_refused(Estimator):
+    settings = {"kl_schedule": "cyclical", "kl_warmup": 0.0}
+    with pytest.raises(ValueError, match="with kl_warmup=0 it never would"):
+        fit(Estimator, table()[0], settings=settings)
+
+
 def test_a_vae_without_latents_is_refused():
     message = r"n_components must be an integer in \[1, inf\); got 0"
     with pytest.raises(ValueError, match=message):
@@ -1429,5 +1446,5 @@ def test_a_number_in_words_is_auto_or_refused():
             fit(CVAERegressor, table()[0], settings={name: "long"})
     with pytest.raises(TypeError, match="kl_warmup must be a number"):
         fit(VAETransformer, table()[0], settings={"kl_warmup": "auto"})
-    with pytest.raises(ValueError, match=r"n_draws must be one of \['auto'\]"):
+    with pytest.raises(ValueError, match="n_draws must be 'auto' or a number"):
         fit(VAETransformer, table()[0], settings={"n_draws": "many"})

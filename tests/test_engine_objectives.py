@@ -206,10 +206,19 @@ def test_rows_that_are_trimmed_have_no_gradient():
 
 def test_the_trimmed_bound_raises_the_least_likely_rows_to_the_next_one():
     terms = some_terms()
-    plain = Elbo().bound(terms)
-    trimmed = Trimmed(Elbo(), 0.4).bound(terms)
+    plain = Elbo().bound(terms, 2.0)
+    trimmed = Trimmed(Elbo(), 0.4).bound(terms, 2.0)
     expected = plain.maximum(plain.sort(dim=1).values[:, 2:3])  # two of six
     torch.testing.assert_close(trimmed, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_held_out_rows_are_judged_at_the_beta_of_training(beta):
+    terms = some_terms()
+    log_ratio = terms.prior.log_prob(terms.z) - terms.posterior.log_prob(terms.z)
+    likelihood = (terms.log_lik + log_ratio).exp().mean(1).log()
+    expected = likelihood - (beta - 1.0) * terms.kl_each().sum(-1)
+    torch.testing.assert_close(Elbo().bound(terms, beta), expected)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("elbo", Elbo), ("iwae", Iwae)])

@@ -118,6 +118,17 @@ def test_losses_are_those_of_training(iris):
         LossCurveDisplay.from_estimator(vae, kind="sum")
 
 
+def test_more_lines_than_colours_can_be_told_apart():
+    X = np.random.default_rng(0).normal(size=(60, 24))
+    vae = VAETransformer(24, **SMALL).fit(X)
+    curves = LossCurveDisplay.from_estimator(vae, kind="kl").ax_
+    columns = LatentTraversalDisplay.from_estimator(vae, X).ax_[-1]
+    for ax in (curves, columns):
+        looks = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines()}
+        assert len(looks) == 24
+        assert len(ax.get_legend().get_texts()) == 24
+
+
 def test_a_regressor_without_hold_out_has_one_curve():
     X = np.linspace(-1, 1, 60)[:, None]
     model = CVAERegressor(2, **SMALL, early_stopping=False).fit(X, X[:, 0])

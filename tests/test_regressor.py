@@ -717,6 +717,14 @@ def test_every_parameter_has_an_effect(data, change):
     assert np.abs(difference).max() > 1e-6
 
 
+def test_a_model_without_latents_decodes_what_it_predicts(data):
+    X, _ = data
+    model = fit(*data, LEARNING | {"n_components": 0, "n_estimators": 1})
+    Z = model.transform(X)
+    assert Z.shape == (len(X), 0)
+    np.testing.assert_allclose(model.decode(Z, X), model.predict(X), rtol=1e-6)
+
+
 def test_the_prior_of_a_row_is_that_of_its_features_or_none_of_them(data):
     X, _ = data
     prior = fit(*data, LEARNING).transform(X)

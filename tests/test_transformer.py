@@ -704,9 +704,10 @@ def test_a_weighted_kl_is_that_of_the_evidence_lower_bound(rows, change):
     assert not np.array_equal(asked.score_samples(rows), tighter.score_samples(rows))
 
 
-def test_beta_trades_the_kl_for_the_reconstruction(rows):
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_beta_trades_the_kl_for_the_reconstruction(rows, early_stopping):
     settings = TRAINED | {"objective": "elbo", "n_draws": 1, "kl_schedule": "constant"}
-    settings["early_stopping"] = False  # which would choose by the bound at beta = 1
+    settings["early_stopping"] = early_stopping  # by the bound at the same beta
     kl = [
         fit(rows, settings | {"beta": beta}).kl_per_dimension_.sum()
         for beta in (0.1, 1.0, 3.0)

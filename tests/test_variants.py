@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from skvae import CVAERegressor, VAEClassifier, VAETransformer
+from skvae._engine.codebook import N_CODES
 from skvae._engine.config import LATENTS, OBJECTIVES, POSTERIORS, SCHEDULES
 from skvae._generated import KINDS as LIKELIHOODS
 from skvae._regressor import PRIORS as CONDITIONAL_PRIORS
@@ -265,6 +266,15 @@ def test_a_collapsed_latent_is_told_of_whatever_the_prior(settings):
     assert model.active_units_ == 0
 
 
+def test_a_beta_of_zero_is_not_to_be_lowered():
+    X = rows()
+    still = {"learning_rate_init": 1e-9, "early_stopping": False, "max_iter": 40}
+    model = CVAERegressor(beta=0.0, n_estimators=1, random_state=0, **still)
+    with pytest.warns(ConvergenceWarning, match="collapsed") as caught:
+        model.fit(X[:, :2], X[:, 2])
+    assert not any("lower beta" in str(w.message) for w in caught)
+
+
 @pytest.mark.parametrize("settings", TABLE + COLUMNS, ids=name)
 def test_a_variant_completes_draws_and_reconstructs_rows(settings):
     X = rows_for(settings)
@@ -372,12 +382,28 @@ def test_the_perplexity_is_that_of_the_codes_of_the_rows():
         assert perplexity == pytest.approx(np.exp(-(share * np.log(share)).sum()))
 
 
+def test_the_kl_of_codes_over_training_is_one():
+    """From the uniform prior of training it is log K a position at most."""
+    model = fit(VAETransformer, {"latent": "vq"}, rows())
+    width = model.n_components // len(model.perplexity_)
+    most = np.log(N_CODES) / width
+    assert (model.history_.kl <= most + 1e-6).all()
+    assert model.history_.kl.min() < 0.9 * most
+
+
+def test_what_codes_alone_have_goes_with_them():
+    model = fit(VAETransformer, {"latent": "vq"}, rows())
+    assert hasattr(model, "perplexity_")
+    model.set_params(latent="gaussian").fit(rows())
+    assert not hasattr(model, "perplexity_")
+
+
 def test_a_prior_fitted_to_the_posteriors_fills_the_holes_of_the_standard_normal():
     """The same networks under both priors: four clusters of latents are not N(0, I)."""
     X, _ = clusters()
     gaps, astray = {}, {}
     for prior in ("normal", "mixture"):
-        model = VAETransformer(**CLUSTERED, prior=prior, beta=0.3).fit(X)
+        model = VAETransformer(**CLUSTERED, prior=prior, beta=0.1).fit(X)
         new = model.sample(2000, random_state=0)
         gaps[prior] = model.prior_gap(X)
         astray[prior] = (distances(new) >= 2.0).all(axis=1).mean()

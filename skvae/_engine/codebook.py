@@ -6,7 +6,7 @@ Written here for the reason that flows are: codes of all members lie in one matr
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -131,6 +131,10 @@ class Codes(Density):
     def detached(self) -> "Codes":
         """Return the same density, with parameters that no gradient reaches."""
         return Codes(self.book, self.encoded.detach(), self.spread, self.training)
+
+    def asked(self) -> "Codes":
+        """Return the density of draws near the encoder's output."""
+        return replace(self, training=False)
 
     def mean_of(self, noise: Tensor) -> Tensor:
         """Vectors of the nearest codes: (E, N, L)."""

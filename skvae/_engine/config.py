@@ -58,6 +58,12 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
 
 
+def check_auto(name: str, value: object) -> None:
+    """Refuse words but "auto"."""
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"{name} must be 'auto' or a number; got {value!r}.")
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuse ``value`` unless it is True or False."""
     # numpy's bool, as a parameter grid over an array gives it, is not a bool
@@ -159,7 +165,7 @@ class ModelConfig:
         if self.layer_sizes and self.latent != "hierarchical":
             raise ValueError(
                 f"n_components={self.layer_sizes} names layers, which only "
-                f"latent='hierarchical' has; got latent={self.latent!r}."
+                "VAETransformer(latent='hierarchical') has; expected an integer."
             )
         if self.latent == "hierarchical":
             self._refuse("prior", ("normal", "mixture"))
@@ -253,4 +259,10 @@ class TrainConfig:
             raise ValueError(
                 "free_bits bounds the KL of objective='elbo' and means "
                 f"nothing under objective={self.objective!r}: set free_bits=0."
+            )
+        if self.kl_schedule == "cyclical" and self.kl_warmup == 0:
+            raise ValueError(
+                "kl_schedule='cyclical' lets the KL's weight rise over the fraction "
+                "kl_warmup of each cycle; with kl_warmup=0 it never would: raise "
+                "kl_warmup, or set kl_schedule='constant'."
             )

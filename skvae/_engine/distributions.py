@@ -32,6 +32,10 @@ class Density(ABC):
     def detached(self) -> "Density":
         """Return the same density, with parameters that no gradient reaches."""
 
+    def asked(self) -> "Density":
+        """Return the density as it is after training, for most the same."""
+        return self
+
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of ``z`` (E, S, N, L), in nats: (E, S, N)."""
         return self.log_prob_each(z).sum(-1)

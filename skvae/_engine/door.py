@@ -86,8 +86,9 @@ class Learned:
 class FitRecord:
     """How a fit went, epoch by epoch (T) and member by member (E).
 
-    ``loss`` is the training objective and ``bound`` the importance-weighted bound on
-    held-out rows, both in nats per row of the encoded table.
+    ``loss`` is the training objective and ``bound`` the importance-weighted bound, with
+    beta, in nats per row of the encoded table; ``bound`` and ``kl`` (nats) are of the
+    held-out rows or, where there are none, of training rows.
     """
 
     loss: Array  # (T, E)

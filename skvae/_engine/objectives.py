@@ -24,6 +24,13 @@ class Terms:
         """KL(q || p) in each dimension, in nats: (E, N, L)."""
         return self.posterior.kl_each(self.prior, self.z)
 
+    def asked(self, noise: Tensor) -> "Terms":
+        """Return the terms by the posterior as it is after training."""
+        posterior = self.posterior.asked()
+        if posterior is self.posterior:
+            return self
+        return replace(self, posterior=posterior, z=posterior.at(noise))
+
     def kl(self) -> Tensor:
         """KL(q || p), in nats: (E, N)."""
         return self.posterior.kl(self.prior, self.z)
@@ -46,9 +53,14 @@ class Objective(Protocol):
         """Terms, KL weight and row weights (E, N) to a loss (E,)."""
         ...
 
-    def bound(self, terms: Terms) -> Tensor:
-        """Importance-weighted bound of each row (E, N), higher is better."""
-        return log_mean_exp(terms.log_weights(), dim=1)
+    def bound(self, terms: Terms, beta: float) -> Tensor:
+        """Importance-weighted bound of each row (E, N), higher is better.
+
+        Less what the KL costs beyond its weight of 1 there, at the ``beta`` that
+        training ends with: else an epoch may be kept that hardly does what was asked.
+        """
+        bound = log_mean_exp(terms.log_weights(), dim=1)
+        return bound if beta == 1.0 else bound - (beta - 1.0) * terms.kl()
 
 
 class Elbo(Objective):
@@ -116,9 +128,9 @@ class Trimmed(Objective):
         kept = (bound >= self._least(bound)).to(weight.dtype)
         return self.objective(terms, beta, weight * kept / kept.mean(1, keepdim=True))
 
-    def bound(self, terms: Terms) -> Tensor:
+    def bound(self, terms: Terms, beta: float) -> Tensor:
         """Bound of each row (E, N), that of the least likely raised to the next one."""
-        bound = self.objective.bound(terms)
+        bound = self.objective.bound(terms, beta)
         return bound.maximum(self._least(bound))
 
     def _least(self, bound: Tensor) -> Tensor:

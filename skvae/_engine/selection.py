@@ -57,7 +57,7 @@ def row_bounds(
     for part in index.split(max(1, ELEMENTS // row), dim=1):
         draws = noise.normal(1, DRAWS, part.shape[1], model.config.n_components)
         terms = model.terms(views, rows.take(part), draws, noise)
-        parts.append(objective.bound(terms))
+        parts.append(objective.bound(terms, config.beta))
     return torch.cat(parts, dim=1)
 
 

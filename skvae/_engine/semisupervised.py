@@ -14,7 +14,7 @@ from skvae._engine import objectives
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import MLP, Inputs, Noise, Views
-from skvae._engine.objectives import Objective, Terms, log_mean_exp
+from skvae._engine.objectives import Objective, Terms
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ class SemiSupervised(Objective):
         loss = loss + (weight * terms.class_kl()).mean(1)
         return loss + self.classification_weight * _mean_surprise(terms, weight)
 
-    def bound(self, terms: Terms) -> Tensor:
+    def bound(self, terms: Terms, beta: float) -> Tensor:
         """Return the negative loss of each row (E, N), importance-weighted in z."""
         assert isinstance(terms, ClassTerms)
-        each = log_mean_exp(terms.log_weights(), dim=1).unflatten(
+        each = self.generative.bound(terms.with_class(), beta).unflatten(
             1, terms.share.shape[1:]
         )
         bound = (terms.share * each).sum(1) - terms.class_kl()

@@ -338,9 +338,9 @@ class Monitor:
         """Bound (E,) and KL per dimension (E, L), weighted means over the rows."""
         views = self.model.layout.views(weights)
         terms = self.model.terms(views, self.batch, self.draws, self.calm)
-        bound = self.objective.bound(terms)  # (E, N)
+        bound = self.objective.bound(terms, self.config.beta)  # (E, N)
         weight = self.batch.weight / self.batch.weight.sum(1, keepdim=True)
-        kl = (weight.unsqueeze(-1) * terms.kl_each()).sum(1)
+        kl = (weight.unsqueeze(-1) * terms.asked(self.draws).kl_each()).sum(1)
         return (weight * bound).sum(1), kl
 
     @torch.no_grad()

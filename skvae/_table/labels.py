@@ -83,11 +83,11 @@ def encode(
     seen = labelled(labels)
     codes = np.full(len(labels), np.nan)
     place: dict[Hashable, int] = {label: i for i, label in enumerate(classes.tolist())}
-    new = sorted({str(k) for k in labels[seen].tolist() if k not in place})
+    new = sorted({repr(k) for k in labels[seen].tolist() if k not in place})
     if new:
         raise ValueError(
-            f"{name} holds classes that fit has not seen: {new[:5]}; expected some of "
-            f"{classes.tolist()}."
+            f"{name} holds classes that fit has not seen: [{', '.join(new[:5])}]; "
+            f"expected some of {classes.tolist()}."
         )
     codes[seen] = [place[label] for label in labels[seen].tolist()]
     return codes
