@@ -175,11 +175,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     n_draws : int, default=1
         Draws of z per row while training.
     beta : float, default=1.0
-        Weight of the KL divergence.
+        Weight of the KL divergence; where held-out rows are judged, too.
     kl_warmup : float, default=0.05
         Fraction of training over which that weight rises from 0 to ``beta``.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
-        How it rises: once, four times, or not at all.
+        How it rises: once, four times, or not at all, as with ``kl_warmup=0``.
     free_bits : float, default=0.0
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=300

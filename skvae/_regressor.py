@@ -96,13 +96,14 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         Draws of z per row while training; ``"auto"`` takes 1 for the evidence lower
         bound and 4 for the importance-weighted one.
     beta : float, default=1.0
-        Weight of the KL divergence, or of the latent's part of the weights.
+        Weight of the KL divergence, or of the latent's part of the weights; where
+        held-out rows are judged, too.
     kl_warmup : float or "auto", default="auto"
         Fraction of training over which that weight rises from 0 to ``beta``.
         ``"auto"`` takes 0.2 for several outputs and 0 for one, but 0.5 if it rises
         four times [9]_.
     kl_schedule : {"linear", "cyclical", "constant"}, default="linear"
-        How it rises: once, four times, or not at all.
+        How it rises: once, four times, or not at all, as with ``kl_warmup=0``.
     free_bits : float, default=0.0
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
     max_iter : int, default=240
@@ -727,7 +728,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         if objective == "auto":
             objective = "iwae" if tied and not self._weighs_kl() else "elbo"
         kl_warmup = JOINT_WARMUP if tied else 0.0
-        if self.kl_schedule == "cyclical":
+        if self.kl_schedule == "cyclical" and has_latent:
             kl_warmup = CYCLE_WARMUP
         automatic = {
             "objective": objective,

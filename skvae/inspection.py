@@ -21,6 +21,7 @@ WAYS = ("loss", "kl")
 N_COLOURS = 10  # of matplotlib's cycle
 DASHES = ("-", "--", ":", "-.")
 LEGEND_ROWS = 16
+MOST_AMONG = 4  # names that have room among the lines
 
 
 def _model_and_rows(estimator: Any, X: Any, display: str) -> tuple[Any, Any]:
@@ -45,23 +46,19 @@ def _model_and_rows(estimator: Any, X: Any, display: str) -> tuple[Any, Any]:
     return estimator._model_and_rows(X)
 
 
-def _styles(n_lines: int) -> list[dict[str, str]]:
-    """Tell lines apart: colours come again after ten, then with other dashes."""
-    return [
-        {
-            "color": f"C{i % N_COLOURS}",
-            "linestyle": DASHES[i // N_COLOURS % len(DASHES)],
-        }
-        for i in range(n_lines)
-    ]
+def _style(ax: Any) -> dict[str, str]:
+    """Tell the next line apart: colours come again after ten, with other dashes."""
+    n_lines = len(ax.lines)
+    dashes = DASHES[n_lines // N_COLOURS % len(DASHES)]
+    return {"color": f"C{n_lines % N_COLOURS}", "linestyle": dashes}
 
 
-def _put_legend(ax: Any, handles: Any, names: Sequence[str]) -> None:
-    """Put a legend beside the lines, in as many columns as it takes."""
-    n_columns = -(-len(names) // LEGEND_ROWS)
-    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+def _put_legend(ax: Any, beside: bool) -> None:
+    """Name the lines in as many columns as it takes, ``beside`` them or among them."""
+    n_columns = -(-len(ax.lines) // LEGEND_ROWS)
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
     size = "small" if n_columns > 1 else None
-    ax.legend(handles, names, ncols=n_columns, fontsize=size, **place)
+    ax.legend(ncols=n_columns, fontsize=size, **place)
 
 
 def _new_axes(**layout: Any) -> tuple[Any, Any]:
@@ -234,14 +231,13 @@ class LatentTraversalDisplay:
             draw(axes, i)
         if self.image_shape is None:
             self.ax_[0].set_ylabel("expected value, standard deviations")
-            _put_legend(self.ax_[-1], self.ax_[-1].lines, self.names)
+            _put_legend(self.ax_[-1], beside=True)
         return self
 
     def _draw_lines(self, ax: Any, i: int) -> None:
         """One line a column."""
-        columns = self.rows[i].T
-        for column, style in zip(columns, _styles(len(columns)), strict=True):
-            ax.plot(self.values[i], column, **style)
+        for name, column in zip(self.names, self.rows[i].T, strict=True):
+            ax.plot(self.values[i], column, label=name, **_style(ax))
         ax.set_xlabel(self._label(i, ", "))
 
     def _draw_images(self, ax: Any, i: int) -> None:
@@ -304,8 +300,9 @@ class LossCurveDisplay:
             ``"loss"``: the training objective and minus the bound on held-out rows,
             nats a row. ``"kl"``: KL of each latent dimension of the member whose
             latents ``transform`` gives: a dimension is another thing in each member.
-            Of the rows held out, where there are any, and of the prior in training, so
-            that it ends near ``kl_per_dimension_``, that of the training rows.
+            Of the rows held out, where there are any, and from the prior of training;
+            ``kl_per_dimension_`` is of the training rows, and from a prior that is
+            fitted afterwards, where one is.
         ax : Axes, optional
 
         Returns
@@ -347,15 +344,16 @@ class LossCurveDisplay:
         -------
         display : LossCurveDisplay
         """
+        # axes of the caller may have no room beside them
+        beside = ax is None and len(self.curves) > MOST_AMONG
         if ax is None:
             _, ax = _new_axes()
         self.ax_, self.figure_ = ax, ax.figure
-        styles = _styles(len(self.curves))
-        for curve, style in zip(self.curves.values(), styles, strict=True):
-            ax.plot(np.arange(1, len(curve) + 1), curve, **style)
+        for name, curve in self.curves.items():
+            ax.plot(np.arange(1, len(curve) + 1), curve, label=name, **_style(ax))
         ax.set_xlabel("epoch")
         ax.set_ylabel(self.ylabel)
-        _put_legend(ax, ax.lines[-len(styles) :], list(self.curves))
+        _put_legend(ax, beside)
         return self
 
 

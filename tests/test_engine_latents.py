@@ -248,7 +248,7 @@ def test_in_training_the_nearest_code_passes_its_gradient_to_the_encoder():
     (gradient,) = torch.autograd.grad((z * direction).sum(), encoded)
     torch.testing.assert_close(gradient, direction.sum(1))
     # the cost of commitment pulls the encoder's output to the code
-    cost = posterior.kl_each(UniformCodes(latent.book(w)), z)
+    cost = posterior.cost(UniformCodes(latent.book(w)), z)
     (pull,) = torch.autograd.grad(cost.sum(), encoded)
     gap = encoded - posterior.nearest()
     torch.testing.assert_close(pull, (2 * codebook.COMMITMENT * gap).detach())

@@ -9,7 +9,7 @@ import torch
 from skvae._engine import objectives, schedules
 from skvae._engine.config import TrainConfig
 from skvae._engine.distributions import Gaussian
-from skvae._engine.objectives import Elbo, Iwae, Terms, Trimmed
+from skvae._engine.objectives import Dreg, Elbo, Iwae, Terms, Trimmed
 
 E, S, N, L = 2, 5, 6, 3
 ONE = torch.tensor(1.0, dtype=torch.float64)
@@ -212,13 +212,24 @@ def test_the_trimmed_bound_raises_the_least_likely_rows_to_the_next_one():
     torch.testing.assert_close(trimmed, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("free_bits", [0.0, 0.5])
 @pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
-def test_held_out_rows_are_judged_at_the_beta_of_training(beta):
+def test_held_out_rows_are_judged_at_the_beta_of_training(beta, free_bits):
     terms = some_terms()
     log_ratio = terms.prior.log_prob(terms.z) - terms.posterior.log_prob(terms.z)
     likelihood = (terms.log_lik + log_ratio).exp().mean(1).log()
-    expected = likelihood - (beta - 1.0) * terms.kl_each().sum(-1)
-    torch.testing.assert_close(Elbo().bound(terms, beta), expected)
+    kl = terms.kl_each().mean(1).clamp(min=free_bits).sum(-1)  # the part that costs
+    expected = likelihood.mean(1) - (beta - 1.0) * kl
+    bound = Elbo(free_bits).bound(terms, beta)
+    torch.testing.assert_close(bound.mean(1), expected)
+
+
+@pytest.mark.parametrize("kind", [Iwae, Dreg])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_an_importance_weighted_bound_is_judged_as_it_is_trained(kind, beta):
+    terms = some_terms()
+    loss = kind()(terms, beta * ONE, ones())
+    torch.testing.assert_close(kind().bound(terms, beta).mean(1), -loss)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("elbo", Elbo), ("iwae", Iwae)])

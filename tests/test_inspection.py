@@ -129,6 +129,14 @@ def test_more_lines_than_colours_can_be_told_apart():
         assert len(ax.get_legend().get_texts()) == 24
 
 
+def test_curves_of_two_models_on_one_axes_can_be_told_apart(iris):
+    vae, _ = iris
+    ax = LossCurveDisplay.from_estimator(vae).ax_
+    LossCurveDisplay.from_estimator(vae, ax=ax)
+    assert len({line.get_color() for line in ax.get_lines()}) == 4
+    assert len(ax.get_legend().get_texts()) == 4
+
+
 def test_a_regressor_without_hold_out_has_one_curve():
     X = np.linspace(-1, 1, 60)[:, None]
     model = CVAERegressor(2, **SMALL, early_stopping=False).fit(X, X[:, 0])

@@ -140,17 +140,10 @@ class Codes(Density):
         """Vectors of the nearest codes: (E, N, L)."""
         return self.nearest()
 
-    def kl_each(self, other: Density, z: Tensor) -> Tensor:
-        """KL divergence from ``other``; in training with the cost of commitment."""
-        drawn = super().kl_each(other, z)
-        if not self.training:
-            return drawn
+    def cost(self, other: Density, z: Tensor) -> Tensor:
+        """KL divergence from ``other`` and the cost of commitment: (E, N)."""
         away = (self.encoded - self.nearest().detach()).square()
-        return drawn + COMMITMENT * away
-
-    def kl(self, other: Density, z: Tensor) -> Tensor:
-        """Sum of ``kl_each``: (E, N)."""
-        return self.kl_each(other, z).sum(-1)
+        return (self.kl_each(other, z) + COMMITMENT * away).sum(-1)
 
     def _like(self) -> Tensor:
         return self.encoded

@@ -260,9 +260,3 @@ class TrainConfig:
                 "free_bits bounds the KL of objective='elbo' and means "
                 f"nothing under objective={self.objective!r}: set free_bits=0."
             )
-        if self.kl_schedule == "cyclical" and self.kl_warmup == 0:
-            raise ValueError(
-                "kl_schedule='cyclical' lets the KL's weight rise over the fraction "
-                "kl_warmup of each cycle; with kl_warmup=0 it never would: raise "
-                "kl_warmup, or set kl_schedule='constant'."
-            )

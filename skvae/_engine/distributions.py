@@ -60,6 +60,10 @@ class Density(ABC):
         """KL divergence from ``other``, in nats: (E, N)."""
         return (self.log_prob(z) - other.log_prob(z)).mean(1)
 
+    def cost(self, other: "Density", z: Tensor) -> Tensor:
+        """Return what training adds to -log p(x | z), for most the KL: (E, N)."""
+        return self.kl(other, z)
+
     def sample(self, n_draws: int, n_rows: int, generator: Generator) -> Tensor:
         """Draw (E, S, N, L), the same noise for all members."""
         like = self._like()

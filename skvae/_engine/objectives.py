@@ -35,6 +35,10 @@ class Terms:
         """KL(q || p), in nats: (E, N)."""
         return self.posterior.kl(self.prior, self.z)
 
+    def cost(self) -> Tensor:
+        """KL(q || p) and what else training asks of the posterior, in nats: (E, N)."""
+        return self.posterior.cost(self.prior, self.z)
+
     def log_weights(self, beta: Tensor | float = 1.0) -> Tensor:
         """Log importance weights, the latent's part scaled by ``beta``: (E, S, N)."""
         log_ratio = self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)
@@ -54,13 +58,12 @@ class Objective(Protocol):
         ...
 
     def bound(self, terms: Terms, beta: float) -> Tensor:
-        """Importance-weighted bound of each row (E, N), higher is better.
+        """Bound of each row at the ``beta`` that training ends with: (E, N).
 
-        Less what the KL costs beyond its weight of 1 there, at the ``beta`` that
-        training ends with: else an epoch may be kept that hardly does what was asked.
+        Higher is better. At another ``beta`` an epoch may be kept that hardly does what
+        was asked for.
         """
-        bound = log_mean_exp(terms.log_weights(), dim=1)
-        return bound if beta == 1.0 else bound - (beta - 1.0) * terms.kl()
+        return log_mean_exp(terms.log_weights(beta), dim=1)
 
 
 class Elbo(Objective):
@@ -78,9 +81,21 @@ class Elbo(Objective):
         """Loss per member (E,)."""
         log_lik = (weight * terms.log_lik.mean(1)).mean(1)
         if self.free_bits == 0:
-            return beta * (weight * terms.kl()).mean(1) - log_lik
+            return beta * (weight * terms.cost()).mean(1) - log_lik
         kl = (weight.unsqueeze(-1) * terms.kl_each()).mean(1)  # (E, L)
         return beta * kl.clamp(min=self.free_bits).sum(-1) - log_lik
+
+    def bound(self, terms: Terms, beta: float) -> Tensor:
+        """Importance-weighted at ``beta`` 1, less what the KL costs beyond (E, N).
+
+        One draw of many has all the weight where the KL's part is scaled up.
+        """
+        bound = log_mean_exp(terms.log_weights(), dim=1)
+        if beta == 1.0:
+            return bound
+        kl = terms.kl_each()  # (E, N, L)
+        free = (self.free_bits - kl.mean(1, keepdim=True)).clamp(min=0.0)
+        return bound - (beta - 1.0) * (kl + free).sum(-1)
 
 
 class Iwae(Objective):

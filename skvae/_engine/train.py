@@ -82,9 +82,7 @@ class History:
     """What happened in each epoch (T) to each member (E); losses in nats per row."""
 
     loss: Tensor  # (T, E), training objective
-    bound: (
-        Tensor  # (T, E), importance-weighted bound on monitored rows, higher is better
-    )
+    bound: Tensor  # (T, E), of monitored rows at the final beta, higher is better
     kl: Tensor  # (T, E, L), of the monitored rows
     best_epoch: Tensor  # (E,), -1: no epoch was better than the starting weights
     kept_epoch: Tensor  # (E,), that of the weights which are kept, likewise
@@ -478,7 +476,7 @@ def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
 def diverged(loss: Tensor, bound: Tensor, floor: Tensor) -> Tensor:
     """Whether a member's loss ended not finite, or worse than ``floor``: (E,).
 
-    The bound must be worse, too: the loss alone has beta times the KL.
+    The bound must be worse, too: the loss is of rows with dropout and hidden cells.
     """
     return ~loss.isfinite() | (~(-loss >= floor) & ~(bound >= floor))
 
