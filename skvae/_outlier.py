@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skvae._engine.config import check_number
+from skvae._engine.config import check_auto, check_number
 from skvae._estimator import FACTS, RandomState, draw_seed, read_weights
 from skvae._generated import AUTOMATIC
 from skvae._table import codec
@@ -502,8 +502,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _begin(self, goes_on: bool) -> tuple[RowDensity, bool]:
         """Make the model to train; tell whether it is the earlier one."""
-        if not isinstance(self.contamination, str) or self.contamination != "auto":
-            check_contamination(self.contamination)
+        check_contamination(self.contamination)
         check_number("smoothing", self.smoothing, low=0.0)
         check_number("n_samples", self.n_samples, integer=True, low=2)
         parameters = self.get_params(deep=False)
@@ -557,19 +556,16 @@ def _like(rows: Any, others: Any) -> Any:
 
 
 def check_contamination(contamination: object) -> None:
-    """Refuse what is no fraction of at most a half.
+    """Refuse what is neither "auto" nor a fraction of at most a half.
 
     Raises
     ------
     TypeError, ValueError
         If it is neither "auto" nor a number in (0, 0.5].
     """
-    if isinstance(contamination, str):
-        raise ValueError(
-            "contamination must be 'auto' or a number in (0, 0.5]; "
-            f"got {contamination!r}."
-        )
-    check_number("contamination", contamination, low=0.0, high=0.5, low_open=True)
+    check_auto("contamination", contamination, "a number in (0, 0.5]")
+    if not isinstance(contamination, str):
+        check_number("contamination", contamination, low=0.0, high=0.5, low_open=True)
 
 
 def weighted_quantile(values: Array, weight: Array, q: ArrayLike) -> Array:

@@ -692,7 +692,7 @@ class VAETransformer(GeneratedTable):
         if objective == "auto" and (self.latent == "vq" or self._weighs_kl()):
             objective = "elbo"
         check_auto("n_draws", n_draws)
-        if n_draws == "auto":
+        if isinstance(n_draws, str):
             n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1

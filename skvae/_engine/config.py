@@ -58,10 +58,10 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
 
 
-def check_auto(name: str, value: object) -> None:
+def check_auto(name: str, value: object, otherwise: str = "a number") -> None:
     """Refuse words but "auto"."""
     if isinstance(value, str) and value != "auto":
-        raise ValueError(f"{name} must be 'auto' or a number; got {value!r}.")
+        raise ValueError(f"{name} must be 'auto' or {otherwise}; got {value!r}.")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -248,12 +248,8 @@ class TrainConfig:
             low_open=True,
             high_open=True,
         )
-        if self.batch_size != "auto":
-            if isinstance(self.batch_size, str):
-                raise ValueError(
-                    "batch_size must be 'auto' or an integer >= 1; "
-                    f"got {self.batch_size!r}."
-                )
+        check_auto("batch_size", self.batch_size, "an integer >= 1")
+        if not isinstance(self.batch_size, str):
             check_number("batch_size", self.batch_size, integer=True, low=1)
         if self.free_bits > 0 and self.objective != "elbo":
             raise ValueError(
