@@ -227,6 +227,7 @@ class LatentVariableEstimator(
             activation=self.activation,
             n_codes=n_codes,
             condition_codes=condition_codes,
+            distinct=self.schema_.distinct,
             **{
                 "n_estimators": self.n_estimators,
                 "numeric_embedding": self.numeric_embedding,

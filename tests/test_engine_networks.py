@@ -163,10 +163,22 @@ def test_zero_inputs_start_without_effect():
     assert not torch.equal(layer(w, h), layer(w, changed))
 
 
-def test_periodic_embedding_is_the_formula_of_the_paper():
-    """ReLU(W [sin 2 pi f x, cos 2 pi f x] + b) of each column, 0 where missing."""
+@pytest.mark.parametrize("damped", [None, [0.0, 1.0, 1.0]])
+def test_periodic_embedding_is_the_formula_of_the_paper(damped):
+    """ReLU(W [sin 2 pi f x, cos 2 pi f x] + b) of each column, 0 where missing.
+
+    Of damped columns the waves that start at 0.03, 0.063, 0.134, 0.284 and 0.6 count 1,
+    1, 1, (0.15 / 0.284)² and (0.15 / 0.6)².
+    """
     layout = Layout()
-    embedding = PeriodicEmbedding(layout, 3, n_frequencies=5, n_outputs=4)
+    marks = None if damped is None else torch.tensor(damped, dtype=torch.float64)
+    embedding = PeriodicEmbedding(layout, 3, 5, 4, marks)
+    falling = np.tile([1.0, 1.0, 1.0, (0.15 / 0.6 * 20**0.25) ** 2, 0.0625], 2)
+    counts = np.ones((3, 10))
+    if damped is not None:
+        counts = embedding.amplitudes.numpy()[..., 0]
+        expected = np.stack([np.ones(10), falling, falling])
+        np.testing.assert_allclose(counts, expected, rtol=1e-6)  # of float32
     _, w = random_views(layout, 2)
     x, observed = normal(2, 6, 3, seed=1), torch.ones(2, 6, 3, dtype=torch.float64)
     observed[1, 2, 0] = observed[0, 5, 2] = 0.0
@@ -177,11 +189,26 @@ def test_periodic_embedding_is_the_formula_of_the_paper():
     assert out.shape == (2, 6, embedding.width)
     for e, n, d in np.ndindex(2, 6, 3):
         angle = 2 * np.pi * frequencies[e, d].ravel() * x[e, n, d].item()
-        waves = np.concatenate([np.sin(angle), np.cos(angle)])
+        waves = np.concatenate([np.sin(angle), np.cos(angle)]) * counts[d]
         expected = np.maximum(waves @ weight[e, d] + bias[e, d].ravel(), 0.0)
         expected = expected * observed[e, n, d].item()
         block = out[e, n, 4 * d : 4 * (d + 1)]
         np.testing.assert_allclose(block, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_marks_of_distinct_columns_reach_their_embedding():
+    """Of the condition, past columns of codes; of the table where there is none."""
+    codes = {"n_conditions": 3, "condition_codes": (0, 2, 0)}
+    model = small_model(**codes, distinct=(False, False, True))
+    amplitudes = model.condition.inputs.embedding.amplitudes
+    assert (amplitudes[0] == 1.0).all()
+    assert amplitudes[1].min() == pytest.approx(0.0625)
+    assert small_model(**codes).condition.inputs.embedding.amplitudes is None
+
+    alone = {"n_conditions": 0, "prior": "normal"}
+    model = small_model(**alone, distinct=(True, False, False, True))
+    found = (model.inputs.embedding.amplitudes < 1.0).flatten(1).any(1)
+    assert found.tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("embedding", [None, "periodic"])

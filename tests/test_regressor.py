@@ -892,12 +892,23 @@ def test_half_of_the_members_for_several_outputs_are_plain(
     assert (*found, config.n_plain) == expected
 
 
+def test_the_model_knows_which_features_have_distinct_values():
+    """Learned once: a chunk whose values recur changes nothing."""
+    X, y = two_outputs(60, seed=0)
+    X[:, 1] = X[:, 1].round()
+    model = fit(X, y, {"numeric_embedding": "periodic"})
+    expected = (True, False, True, False)  # features and their normal scores
+    assert model.learned_.config.distinct == expected
+    model.partial_fit(X.round(), y)
+    assert model.learned_.config.distinct == expected
+
+
 @pytest.mark.parametrize("wavy", [False, True])
 def test_members_that_do_worse_without_an_embedding_are_left_out(wavy):
     """Outputs that are linear in X, given few rows, or waves of it; then to go on."""
     rng = np.random.default_rng(0)
     X = rng.uniform(-1.7, 1.7, size=(200, 2))
-    y = (np.sin(8.0 * X) if wavy else X) + 0.1 * rng.normal(size=X.shape)
+    y = (np.sin(4.0 * X) if wavy else X) + 0.1 * rng.normal(size=X.shape)
     settings = {k: v for k, v in TRAINED.items() if k != "n_estimators"}
     model = CVAERegressor(**settings).fit(X, y)
     assert model.learned_.config.n_plain == (0 if wavy else 4)

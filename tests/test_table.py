@@ -320,6 +320,24 @@ def test_scores_are_appended_to_the_encoded_columns():
     np.testing.assert_allclose(codec.encode(moved, table)[:, 3:], encoded[:, 3:])
 
 
+def test_columns_are_distinct_unless_their_values_recur_three_times():
+    """Scores follow their columns; booleans and categories are not numbers."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "unlike": rng.normal(size=30),
+            "often": np.tile(np.arange(10.0), 3),
+            "twice": np.tile(np.arange(15.0), 2),
+            "flag": np.tile([True, False], 15),
+            "text": np.tile(["a", "b"], 15),
+        }
+    )
+    schema, _ = learn(X, density=False, scored=True)
+    assert schema.scored == (0, 1, 2)
+    assert schema.distinct == (True, False, True, False, False, True, False, True)
+    assert len(schema.distinct) == schema.width
+
+
 # -- filling ---------------------------------------------------------------------
 
 # values that do not survive a trip through shift and scale, or through float32

@@ -108,6 +108,8 @@ class ModelConfig:
     condition, how many codes it has, 0 for numbers; empty, all are numbers. The last
     ``n_scores`` columns of the condition are normal scores of others; the last
     ``n_plain`` members see the condition without them and without embedding.
+    ``distinct`` says of each column that may be embedded, of the condition if it is a
+    table, else of the table, whether its values hardly recur; empty, of none.
     """
 
     n_columns: int
@@ -126,6 +128,7 @@ class ModelConfig:
     condition_codes: tuple[int, ...] = ()
     n_scores: int = 0
     n_plain: int = 0
+    distinct: tuple[bool, ...] = ()
     classes: tuple[float, ...] = ()  # their frequencies, where the condition is a class
 
     @property

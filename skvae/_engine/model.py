@@ -93,7 +93,9 @@ class Condition:
     (benchmarks/README.md).
     """
 
-    def __init__(self, layout: Layout, config: ModelConfig) -> None:
+    def __init__(
+        self, layout: Layout, config: ModelConfig, distinct: Tensor | None
+    ) -> None:
         self.inputs = Inputs(
             layout,
             config.n_conditions,
@@ -101,6 +103,7 @@ class Condition:
             config.condition_codes,
             config.n_scores,
             config.n_plain,
+            distinct,
         )
         self.working_width = self.inputs.working_width
         self.n_layers = 1
@@ -154,13 +157,22 @@ class LatentModel:
 
         hidden, activation = config.hidden_layer_sizes, config.activation
         conditional = config.n_conditions > 0
+        self.distinct: Tensor | None = None
+        if any(config.distinct):
+            self.distinct = torch.tensor(config.distinct, device=device, dtype=dtype)
         self.condition = self._build_condition()
         if self.condition is not None:
             # layers that the networks share are not theirs
             hidden = hidden[self.condition.n_layers :] or hidden
         # the embedding is for features: the table itself, or the condition
         embedding = None if conditional else config.numeric_embedding
-        self.inputs = Inputs(layout, config.n_columns, embedding, config.n_codes)
+        self.inputs = Inputs(
+            layout,
+            config.n_columns,
+            embedding,
+            config.n_codes,
+            distinct=None if conditional else self.distinct,
+        )
         widths = [self.condition.width] if self.condition else []
         latent_hidden = hidden if config.n_components else ()
         self.latent = self._build_latent(latent_hidden, widths)
@@ -181,7 +193,7 @@ class LatentModel:
         if self.config.classes:
             return OneHot(len(self.config.classes))
         if self.config.n_conditions:
-            return Condition(self.layout, self.config)
+            return Condition(self.layout, self.config, self.distinct)
         return None
 
     def _build_latent(self, hidden: tuple[int, ...], widths: list[int]) -> Latent:

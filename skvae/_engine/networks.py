@@ -24,6 +24,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # waves per standard deviation of a column, the slowest and the fastest at the start
 FREQUENCY_SCALES = 0.03, 0.6
+# faster ones count less for columns whose values are distinct, by the square of their
+# distance: networks that need them learn them, others do not take noise for waves
+DAMPED_FROM = 0.15
 
 
 class Layout:
@@ -173,7 +176,8 @@ class PeriodicEmbedding:
 
     "PLR" of Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556. The paper
     tunes the scale of the frequencies to each data set; here they begin at many scales,
-    so that smooth and steep columns are both served (benchmarks/README.md).
+    so that smooth and steep columns are both served (benchmarks/README.md). ``damped``
+    says whose fast waves count less, a 0/1 tensor (n_columns,); None, no column's.
     """
 
     def __init__(
@@ -182,12 +186,18 @@ class PeriodicEmbedding:
         n_columns: int,
         n_frequencies: int = 16,
         n_outputs: int = 8,
+        damped: Tensor | None = None,
     ) -> None:
         self.width = n_columns * n_outputs
         self.n_waves = 2 * n_frequencies
         bound = 1.0 / math.sqrt(2 * n_frequencies)
         slow, fast = (math.log10(scale) for scale in FREQUENCY_SCALES)
         scales = torch.logspace(slow, fast, n_frequencies)
+        self.amplitudes: Tensor | None = None
+        if damped is not None:
+            falling = (DAMPED_FROM / scales.to(damped)).clamp(max=1.0) ** 2
+            share = damped.view(-1, 1, 1)
+            self.amplitudes = 1.0 - share + share * falling.repeat(2).unsqueeze(-1)
         self.frequencies = layout.add(
             (n_columns, 1, n_frequencies), normal_init(scales)
         )
@@ -202,10 +212,11 @@ class PeriodicEmbedding:
         columns = values.mT.unsqueeze(-1)  # (E, D, N, 1)
         angles = columns * (2 * math.pi * w[self.frequencies])  # (E, D, N, F)
         waves = torch.cat([angles.sin(), angles.cos()], dim=-1)  # (E, D, N, 2F)
+        weight = w[self.weight]  # (E, D, 2F, out)
+        if self.amplitudes is not None:
+            weight = weight * self.amplitudes
         out = torch.baddbmm(
-            w[self.bias].flatten(0, 1),
-            waves.flatten(0, 1),
-            w[self.weight].flatten(0, 1),
+            w[self.bias].flatten(0, 1), waves.flatten(0, 1), weight.flatten(0, 1)
         )  # (E·D, N, out)
         out = functional.relu(out).view(n_members, n_columns, n_rows, -1)
         if observed is not None:
@@ -244,6 +255,7 @@ class Inputs:
     ``n_codes`` says which columns hold codes, and how many; empty, none does. The
     indicators come last, so that a complete table can go without them. The last
     ``n_plain`` members see neither the embedding nor the last ``n_scores`` columns.
+    ``distinct``, 0/1 of shape (n_columns,), marks columns whose values hardly recur.
     """
 
     def __init__(
@@ -254,17 +266,17 @@ class Inputs:
         n_codes: Sequence[int] = (),
         n_scores: int = 0,
         n_plain: int = 0,
+        distinct: Tensor | None = None,
     ) -> None:
         coded = [i for i, k in enumerate(n_codes) if k]
         numeric = [i for i in range(n_columns) if i not in set(coded)]
         self.coded = coded
         self.numeric = numeric if coded else None  # None: all are
         n_numeric = len(numeric)
-        self.embedding = (
-            PeriodicEmbedding(layout, n_numeric)
-            if embedding == "periodic" and n_numeric
-            else None
-        )
+        self.embedding: PeriodicEmbedding | None = None
+        if embedding == "periodic" and n_numeric:
+            damped = None if distinct is None else self.numbers(distinct)
+            self.embedding = PeriodicEmbedding(layout, n_numeric, damped=damped)
         self.codes = (
             CodeEmbedding(layout, [n_codes[i] for i in coded]) if coded else None
         )

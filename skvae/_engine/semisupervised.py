@@ -108,7 +108,11 @@ class ClassModel(LatentModel):
         self.log_prior = (frequencies / frequencies.sum()).log()
         self.codes = torch.arange(self.n_classes, device=device)
         self.class_inputs = Inputs(
-            self.layout, config.n_columns, config.numeric_embedding, config.n_codes
+            self.layout,
+            config.n_columns,
+            config.numeric_embedding,
+            config.n_codes,
+            distinct=self.distinct,
         )
         self.classifier = MLP(
             self.layout,

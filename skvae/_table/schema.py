@@ -111,6 +111,12 @@ class Schema:
         """Codes of each encoded column, 0 for those that hold numbers: (width,)."""
         return (*(column.n_codes for column in self.columns), *(0,) * len(self.scored))
 
+    @property
+    def distinct(self) -> tuple[bool, ...]:
+        """Whether the values of each encoded column hardly recur: (width,)."""
+        whole = [c.kind in NUMERIC and not c.lattice for c in self.columns]
+        return (*whole, *(whole[i] for i in self.scored))
+
     def of_kind(self, *kinds: str) -> tuple[int, ...]:
         """Positions of the columns of some kinds."""
         return tuple(i for i, column in enumerate(self.columns) if column.kind in kinds)
