@@ -67,7 +67,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         step of training; the likelihood counts them.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the inputs of q(y | x); ``"periodic"`` adds learned sines and
-        cosines of each column [2]_.
+        cosines of each column [2]_, as in ``VAETransformer``.
     n_estimators : int, default=4
         Members: networks trained side by side from other seeds and splits, whose
         probabilities are averaged.

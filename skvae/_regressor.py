@@ -77,7 +77,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     numeric_embedding : {"auto", None, "periodic"}, default="auto"
         Embedding of the features; ``"periodic"`` adds the normal score of each, its
         rank spread as a standard normal would be [6]_, and learned sines and cosines of
-        both [3]_. ``"auto"`` is ``"periodic"``, except that for several outputs, with
+        both [3]_, of which fast ones count less where the values of a feature hardly
+        recur. ``"auto"`` is ``"periodic"``, except that for several outputs, with
         ``n_estimators="auto"``, half of the members go without, and are left out after
         a first ``fit`` if they are clearly worse on rows held out.
     n_estimators : int or "auto", default="auto"

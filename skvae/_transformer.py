@@ -101,7 +101,8 @@ class VAETransformer(GeneratedTable):
         tables with rows that are errors or outliers.
     numeric_embedding : {None, "periodic"}, default=None
         Embedding of the encoder's inputs; ``"periodic"`` adds learned sines and cosines
-        of each column [4]_.
+        of each column [4]_, of which fast ones count less where its values hardly
+        recur.
     n_estimators : int or "auto", default="auto"
         Members: networks trained side by side from other seeds and splits. Likelihoods
         and imputations average over them; ``transform`` uses the best. ``"auto"`` takes

@@ -90,7 +90,7 @@ class Elbo(Objective):
 
         One draw of many has all the weight where the KL's part is scaled up.
         """
-        bound = log_mean_exp(terms.log_weights(), dim=1)
+        bound = super().bound(terms, 1.0)
         if beta == 1.0:
             return bound
         kl = terms.kl_each()  # (E, N, L)
