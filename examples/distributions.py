@@ -158,7 +158,7 @@ dashed = {"color": "C3", "linestyle": "--"}
 region = Line2D([], [], **dashed, label="true region of 90 %")
 learned = Line2D([], [], color="C0", label="learned quantiles 5, 50, 95 %")
 true = Line2D([], [], **dashed, label="true quantiles")
-top_left.legend(handles=[*shown, region], loc="upper center", ncols=3, fontsize="small")
+top_left.legend(handles=[*shown, region], loc="upper center", ncols=2, fontsize="small")
 top_right.legend(handles=[*shown, learned, true], loc="upper left", fontsize="small")
 
 for ax, value in zip(bottom, (-0.8, 0.8), strict=True):

@@ -162,7 +162,8 @@ for i, cluster in enumerate(clusters):
         draw_arm(angles, color=f"C{i}", alpha=0.2, linewidth=1)
     right.plot([], [], color=f"C{i}", label=name)
 exact = solutions(target).T
-left.scatter(*exact, marker="x", s=70, color="black", label="exact", zorder=3)
+rings = {"s": 150, "facecolors": "none", "edgecolors": "black", "linewidths": 1.5}
+left.scatter(*exact, **rings, label="exact", zorder=3)
 left.scatter(*mean, marker="D", s=40, color="crimson", label="predict: their mean")
 left.set(
     title="Decisions drawn for one objective",

@@ -239,6 +239,8 @@ class LatentTraversalDisplay:
         for name, column in zip(self.names, self.rows[i].T, strict=True):
             ax.plot(self.values[i], column, label=name, **_style(ax))
         ax.set_xlabel(self._label(i, ", "))
+        # few numbers, so that those of neighbouring panels stay apart
+        ax.locator_params(axis="x", nbins=4)
 
     def _draw_images(self, ax: Any, i: int) -> None:
         """Images side by side."""
