@@ -66,6 +66,7 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
+    _reported_as = ""  # the name that progress goes by, where it is not the class's
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -364,7 +365,8 @@ class LatentVariableEstimator(
     def _reporter(self, config: TrainConfig, offset: float) -> "Reporter | None":
         if not self.verbose:
             return None
-        return Reporter(type(self).__name__, config.max_iter, offset)
+        name = self._reported_as or type(self).__name__
+        return Reporter(name, config.max_iter, offset)
 
     def _warn(self, record: Any, config: TrainConfig) -> None:
         """Turn the facts of a fit into ``ConvergenceWarning``."""

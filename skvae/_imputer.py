@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from skvae._engine.config import check_flag, check_number
@@ -21,7 +22,7 @@ from skvae._estimator import (
 from skvae._table import gaps
 from skvae._table.codec import Rows
 from skvae._table.columns import chosen_columns
-from skvae._table.reading import RawTable, take_rows
+from skvae._table.reading import RawTable, take_rows, to_polars
 from skvae._transformer import VAETransformer
 from skvae._warnings import warn
 
@@ -30,6 +31,7 @@ class ImputationModel(VAETransformer):
     """The transformer with more draws, which conditional expectations gain from."""
 
     _most_draws = 16
+    _reported_as = "VAEImputer"
 
 
 class VAEImputer(LatentVariableEstimator):
@@ -224,7 +226,8 @@ class VAEImputer(LatentVariableEstimator):
         ------
         ValueError, TypeError
             If a parameter is out of range, or a column holds infinite values, dates or
-            other objects; the message names it.
+            other objects, or numbers that differ by too little to be told apart; the
+            message names it.
         """
         self._check_flags()
         proceed = bool(self.warm_start) and getattr(self, "vae_", None) is not None
@@ -299,11 +302,14 @@ class VAEImputer(LatentVariableEstimator):
         table = self._read_table(X, reset=False)
         n_draws = 1 if self.sample_posterior else None
         rows = self._complete(table, n_draws, self.random_state_)[0]
-        if self.indicator_ is None:
-            return rows
-        names = self.indicator_.get_feature_names_out(self._names())
-        found = self.indicator_.transform(_marks(table))
-        return gaps.append_indicators(rows, found, names)
+        if self.indicator_ is not None:
+            names = self.indicator_.get_feature_names_out(self._names())
+            found = self.indicator_.transform(_marks(table))
+            rows = gaps.append_indicators(rows, found, names)
+        output = _get_output_config("transform", self)["dense"]
+        if output == "polars" and table.frame is not None:
+            return to_polars(rows)
+        return rows
 
     def impute(
         self,
@@ -387,7 +393,7 @@ class VAEImputer(LatentVariableEstimator):
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False)
-            self.indicator_.fit(_marks(table))
+            self.indicator_.fit(_marks(rows))
         self.random_state_ = check_random_state(self.random_state)
 
     def _check_modelled(self, before: gaps.Plan, names: Sequence[Hashable]) -> None:

@@ -57,6 +57,7 @@ class RowDensity(VAETransformer):
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
+    _reported_as = "VAEOutlierDetector"
     _novelties = True
 
     def refine(

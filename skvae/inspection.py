@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skvae._engine.config import check_choice, check_number
-from skvae._table.reading import is_frame
+from skvae._table.reading import is_frame, read_frame
 
 if TYPE_CHECKING:
     from skvae._transformer import VAETransformer
@@ -364,11 +364,12 @@ def _numbers(X: Any) -> tuple[list[str], Array]:
     if not is_frame(X):
         values = np.asarray(X)
         return [f"x{i}" for i in range(values.shape[1])], values.astype(float)
-    columns = {str(c): np.asarray(X[c]) for c in X.columns}
-    text = [name for name, cells in columns.items() if cells.dtype.kind not in "biuf"]
+    table = read_frame(X)
+    names = [str(name) for name in table.names]
+    text = [names[i] for i in sorted(table.labels)]
     if text:
         raise ValueError(
             f"LatentTraversalDisplay draws numbers, and columns {text} hold none: fit "
             "on the numeric columns, or read inverse_transform."
         )
-    return list(columns), np.column_stack(list(columns.values())).astype(float)
+    return names, table.values

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -382,6 +383,63 @@ def test_no_global_random_state_is_read_or_changed():
         np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
         assert random.getstate() == python
     for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@contextmanager
+def default_dtype(dtype):
+    """Torch's own default, as users of Gaussian processes set it."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: default_dtype(torch.float64),
+        lambda: default_dtype(torch.bfloat16),
+        torch.no_grad,
+        torch.inference_mode,
+    ],
+    ids=["float64", "bfloat16", "no_grad", "inference_mode"],
+)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prior": "conditional"},
+        {"prior": "vamp"},
+        {"prior": "flow", "posterior": "flow"},
+        {"prior": "mixture"},
+        {"latent": "vq", "n_components": 8},
+        {"latent": "hierarchical", "layer_sizes": (2, 1), "n_components": 3},
+    ],
+    ids=str,
+)
+def test_the_settings_of_torch_around_a_fit_change_nothing(setting, changes):
+    config, data = conditional()
+    if changes.get("prior") != "conditional":
+        config = model_config(numeric_embedding="periodic", **changes)
+        data = door.Encoded.of(table(missing=0.2))
+
+    def fitted():
+        learned, record = door.fit(
+            config, TrainConfig(max_iter=2, dropout=0.2, kl_warmup=0.5), data, None,
+            n_samples=16, seed=3, device="cpu",
+        )  # fmt: skip
+        engine = door.Engine(learned, "cpu")
+        answers = engine.log_prob(data), engine.conditional_draws(data, 2, seed=0)
+        drawn = engine.sample(len(data), data.c, 2, seed=0)
+        return learned.weights, record.loss, *answers[0], answers[1], drawn
+
+    expected = fitted()
+    with setting():
+        found = fitted()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
 
 

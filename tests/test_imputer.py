@@ -363,6 +363,72 @@ def test_polars_goes_in_and_comes_out():
     assert np.isfinite(out.to_numpy()).all()
 
 
+def test_text_and_integers_with_holes_come_out_as_polars():
+    polars = pytest.importorskip("polars")
+    X = polars.DataFrame(
+        {
+            "x": [0.5 * i for i in range(60)],
+            "n": [None if i % 5 == 0 else i % 7 for i in range(60)],
+            "flag": [None, True, False] * 20,
+            "town": ["Bern", "Basel", None] * 20,
+            "size": polars.Series(
+                ["large", None, "small"] * 20, dtype=polars.Enum(["small", "large"])
+            ),
+            "same": [None, *["a"] * 59],
+        }
+    )
+    imputer = VAEImputer(**QUICK | {"add_indicator": True})
+    out = imputer.set_output(transform="polars").fit_transform(X)
+    assert out.columns == imputer.get_feature_names_out().tolist()
+    assert out.null_count().sum_horizontal().item() == 0
+    for name in X.columns:
+        assert out[name].dtype == X[name].dtype
+        known = X[name].is_not_null()
+        assert out[name].filter(known).to_list() == X[name].drop_nulls().to_list()
+
+
+def test_values_that_cannot_be_told_apart_are_refused():
+    X = gaussian_rows(50, 0)[:, :2]
+    X[:, 0] = 1e15 + np.round(100 * X[:, 0])
+    X[::4, 0] = np.nan
+    message = r"X column \['x0'\] has values that differ by no more than 1e-12 of"
+    with pytest.raises(ValueError, match=message):
+        VAEImputer(**QUICK).fit(X)
+
+
+def test_a_row_of_weight_0_has_no_say_in_the_indicators():
+    X = gaussian_rows(50, 0)
+    X[0, 1] = np.nan
+    weight = np.arange(50) > 0
+    imputer = VAEImputer(**QUICK, add_indicator=True).fit(X, sample_weight=weight)
+    assert imputer.transform(X).shape == (50, 3)
+    assert VAEImputer(**QUICK, add_indicator=True).fit(X).transform(X).shape == (50, 4)
+
+
+def test_a_constant_column_comes_back_in_the_dtype_of_a_complete_one():
+    X = pd.DataFrame(
+        {
+            "x": gaussian_rows(50, 0)[:, 0],
+            "flag": pd.Series([None] + [True] * 49, dtype=object),
+            "n": np.full(50, 3),
+        }
+    )
+    imputer = VAEImputer(**QUICK)
+    assert imputer.fit_transform(X).dtypes.tolist() == ["float64", "bool", "int64"]
+    X["n"] = X["n"].astype(float).mask(X.index == 4)
+    out = imputer.transform(X)
+    assert out.dtypes.tolist() == ["float64", "bool", "int64"]
+    assert out["flag"].all()
+    assert (out["n"] == 3).all()
+    X.loc[7, "n"] = 2.5  # another value than that of fit, which no integer holds
+    assert imputer.transform(X)["n"].dtype == "float64"
+
+
+def test_progress_goes_by_the_name_of_the_estimator(capsys):
+    VAEImputer(**QUICK | {"max_iter": 1, "verbose": 1}).fit(gaussian_rows(40, 0))
+    assert capsys.readouterr().out.startswith("[VAEImputer] epoch 1 of 1, loss ")
+
+
 def test_a_search_over_a_pipeline_completes_the_rows_it_did_not_see():
     X = mixed_frame(120)
     y = X["number"].fillna(1.0).to_numpy()

@@ -77,6 +77,18 @@ def test_rows_may_be_images():
     )
 
 
+def test_booleans_with_holes_are_numbers():
+    """Which pandas takes for objects."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 2)), columns=["a", "b"])
+    X = X.assign(flag=X["a"] > 0).mask(rng.random((60, 3)) < 0.1)
+    assert X["flag"].dtype == object
+    vae = VAETransformer(2, **SMALL).fit(X)
+    display = LatentTraversalDisplay.from_estimator(vae, X)
+    assert display.rows.shape == (2, 9, 3)
+    assert np.isfinite(display.rows).all()
+
+
 def test_axes_may_be_given(iris):
     vae, X = iris
     figure, axes = matplotlib.pyplot.subplots(1, 3)

@@ -17,7 +17,7 @@ LAYERS = [
     ("skvae._warnings", -1, set()),
     ("skvae._engine.door", 0, {"torch", "numpy", "scipy"}),
     ("skvae._engine", 0, {"torch"}),
-    ("skvae._table", 0, {"numpy", "pandas"}),
+    ("skvae._table", 0, {"numpy", "pandas", "polars"}),  # polars only when asked for
     ("skvae._mixture", 0, {"numpy", "scipy"}),
     ("skvae._predictive", 1, {"numpy", "scipy"}),
     ("skvae._estimator", 1, {"numpy", "scipy", "sklearn"}),

@@ -87,7 +87,12 @@ def fit_classes(
     one_hot = functional.one_hot(index, n_codes).to(weight.dtype)  # (E, N, M, K)
     rows = one_hot.flatten(2)
     overall = (rows * weight.view(1, -1, 1)).mean(1, keepdim=True)  # (E, 1, M·K)
-    start = torch.rand((n_members, n_rows, n), generator=generator, device=index.device)
+    start = torch.rand(
+        (n_members, n_rows, n),
+        generator=generator,
+        device=index.device,
+        dtype=torch.float32,
+    )
     shares = start.to(weight).square()
     shares = shares / shares.sum(-1, keepdim=True)
     for _ in range(ITERATIONS):

@@ -298,7 +298,10 @@ class CodeLatent:
         w[self.sums].lerp_(torch.einsum("enmk,enmw->emkw", chosen, rows), 1.0 - DECAY)
         fair = rows.shape[1] / N_CODES
         draw = torch.rand(
-            w[self.counts].shape, generator=noise.generator, device=rows.device
+            w[self.counts].shape,
+            generator=noise.generator,
+            device=rows.device,
+            dtype=torch.float32,
         )
         place = pick(share, draw.flatten(1)).view(draw.shape)  # (E, M, K)
         member = torch.arange(len(rows), device=rows.device).view(-1, 1, 1)

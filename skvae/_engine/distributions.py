@@ -217,5 +217,6 @@ def pick(probabilities: Tensor, place: Tensor) -> Tensor:
 
 def deal(log_weight: Tensor, n_draws: int) -> Tensor:
     """Deal draws out to components in the shares of their weights: (E, S)."""
-    place = (torch.arange(n_draws, device=log_weight.device) + 0.5) / n_draws
-    return pick(log_weight.exp(), place.to(log_weight).expand(len(log_weight), -1))
+    order = torch.arange(n_draws, device=log_weight.device, dtype=torch.float32)
+    place = ((order + 0.5) / n_draws).to(log_weight)
+    return pick(log_weight.exp(), place.expand(len(log_weight), -1))

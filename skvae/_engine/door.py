@@ -182,6 +182,7 @@ def _rows(data: Encoded, like: Tensor) -> train.Rows:
     )
 
 
+@runtime.gradients()
 def fit(
     model_config: ModelConfig,
     config: TrainConfig,
@@ -203,7 +204,7 @@ def fit(
     where = runtime.resolve_device(device)
     generator = Generator(where)
     generator.manual_seed(seed)
-    like = torch.empty(0, device=where)
+    like = torch.empty(0, device=where, dtype=torch.float32)
     model = _build(model_config, where, like.dtype)
     n_members = model_config.n_estimators
     rows = _rows(data, like)
@@ -354,6 +355,7 @@ class Engine:
     shows in no digit that matters.
     """
 
+    @runtime.gradients()
     def __init__(self, learned: Learned, device: str) -> None:
         where = runtime.resolve_device(device)
         dtype = torch.float32 if where.type == "mps" else torch.float64
@@ -622,6 +624,7 @@ class Engine:
             lambda _, batch: question(batch), data, elements, row_axis
         )
 
+    @runtime.gradients()  # which a Laplace approximation takes
     @torch.no_grad()
     def _map_rows(
         self,

@@ -207,7 +207,7 @@ class LatentModel:
         if config.prior == "conditional":
             prior = PriorNet(layout, config, hidden, widths[0])
         elif config.prior == "vamp":
-            scale = torch.ones(self.inputs.width)
+            scale = torch.ones(self.inputs.width, dtype=torch.float32)
             scale[self.inputs.indicators] = 0.0
             posterior = self._posterior_of_inputs
             prior = VampPrior(layout, n_components, scale, posterior)

@@ -61,15 +61,16 @@ class Layout:
 
     def initial(self, n_members: int, generator: Generator) -> Tensor:
         """Draw starting weights (E, P)."""
-        flat = torch.zeros(n_members, sum(self.sizes), device=generator.device)
+        size = n_members, sum(self.sizes)
+        flat = torch.zeros(size, device=generator.device, dtype=torch.float32)
         for view, fill in zip(self.views(flat), self.initializers, strict=True):
             fill(view, generator)
         return flat
 
     def decay_mask(self) -> Tensor:
         """(P,): 1 where weight decay applies (matrices), 0 elsewhere."""
-        pairs = zip(self.sizes, self.decays, strict=True)
-        return torch.cat([torch.full((size,), float(decays)) for size, decays in pairs])
+        marks = torch.tensor(self.decays, dtype=torch.float32)
+        return marks.repeat_interleave(torch.tensor(self.sizes))
 
 
 def uniform_init(bound: float) -> Initializer:
@@ -127,7 +128,9 @@ class Noise:
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normals."""
         device = self.generator.device
-        return torch.randn(shape, generator=self.generator, device=device)
+        return torch.randn(
+            shape, generator=self.generator, device=device, dtype=torch.float32
+        )
 
 
 class Linear:
@@ -147,7 +150,7 @@ class Linear:
         zero_inputs: slice | None = None,
     ) -> None:
         draw = uniform_init(1.0 / math.sqrt(max(n_in, 1)))
-        gains = torch.tensor(gain)
+        gains = torch.tensor(gain, dtype=torch.float32)
 
         def fill(view: Tensor, generator: Generator) -> None:
             draw(view, generator)
@@ -192,7 +195,7 @@ class PeriodicEmbedding:
         self.n_waves = 2 * n_frequencies
         bound = 1.0 / math.sqrt(2 * n_frequencies)
         slow, fast = (math.log10(scale) for scale in FREQUENCY_SCALES)
-        scales = torch.logspace(slow, fast, n_frequencies)
+        scales = torch.logspace(slow, fast, n_frequencies, dtype=torch.float32)
         self.amplitudes: Tensor | None = None
         if damped is not None:
             falling = (DAMPED_FROM / scales.to(damped)).clamp(max=1.0) ** 2
@@ -233,7 +236,8 @@ class CodeEmbedding:
         self.total = sum(n_codes)
         self.starts = [0, *accumulate(n_codes)][:-1]
         self.width = len(n_codes) * n_outputs
-        scale = torch.full((n_outputs,), 1.0 / math.sqrt(n_outputs))
+        width = 1.0 / math.sqrt(n_outputs)
+        scale = torch.full((n_outputs,), width, dtype=torch.float32)
         self.vectors = layout.add((self.total, n_outputs), normal_init(scale))
 
     def __call__(self, w: Views, codes: Tensor, observed: Tensor | None) -> Tensor:

@@ -34,6 +34,13 @@ def resolve_device(device: str) -> torch.device:
 
 
 @contextmanager
+def gradients() -> Iterator[None]:
+    """Record gradients where they are wanted, though a caller has switched them off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextmanager
 def threads_for(product: float) -> Iterator[None]:
     """Run small matrix products on one thread, and put the setting back after."""
     before = torch.get_num_threads()

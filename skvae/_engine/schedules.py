@@ -17,9 +17,10 @@ CYCLES = 4  # Fu et al. (2019), sec. 4: M = 4
 def learning_rates(config: TrainConfig, n_steps: int) -> Tensor:
     """Linear warm-up, then a cosine to almost zero: (n_steps,)."""
     if config.constant_rate:
-        return torch.full((n_steps,), config.learning_rate_init)
-    done = torch.arange(n_steps) / n_steps
-    warm = ((torch.arange(n_steps) + 1) / max(1.0, RATE_WARMUP * n_steps)).clamp(max=1)
+        return _constant(config.learning_rate_init, n_steps)
+    step = _steps(n_steps)
+    done = step / n_steps
+    warm = ((step + 1) / max(1.0, RATE_WARMUP * n_steps)).clamp(max=1)
     cosine = 0.5 * (1 + torch.cos(torch.pi * done))
     return config.learning_rate_init * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
@@ -32,8 +33,8 @@ def dropout_rates(config: TrainConfig, n_steps: int) -> Tensor:
     it. Constant where there is no end in sight.
     """
     if config.constant_rate:
-        return torch.full((n_steps,), float(config.dropout))
-    return config.dropout * (1.0 - torch.arange(n_steps) / n_steps)
+        return _constant(config.dropout, n_steps)
+    return config.dropout * (1.0 - _steps(n_steps) / n_steps)
 
 
 def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
@@ -44,12 +45,21 @@ def kl_weights(config: TrainConfig, n_steps: int) -> Tensor:
     ``beta`` throughout.
     """
     if config.kl_schedule == "constant" or config.kl_warmup == 0:
-        return torch.full((n_steps,), float(config.beta))
-    step = torch.arange(n_steps)
+        return _constant(config.beta, n_steps)
+    step = _steps(n_steps)
     done = (step + 1) / n_steps
     if config.kl_schedule == "cyclical":
         done = (step * CYCLES % n_steps + CYCLES) / n_steps
     return config.beta * (done / config.kl_warmup).clamp(max=1.0)
+
+
+def _steps(n_steps: int) -> Tensor:
+    """Count steps from 0, in float32: exact for the ten thousands that there are."""
+    return torch.arange(n_steps, dtype=torch.float32)
+
+
+def _constant(value: float, n_steps: int) -> Tensor:
+    return torch.full((n_steps,), float(value), dtype=torch.float32)
 
 
 def averaging_rate(epoch: int) -> float:

@@ -114,7 +114,8 @@ class OptimizerState:
     def zero(cls, weights: Tensor) -> "OptimizerState":
         """Begin without momentum."""
         zeros = torch.zeros_like(weights)
-        return cls(zeros, zeros, torch.zeros((), device=weights.device))
+        step = torch.zeros((), device=weights.device, dtype=torch.float32)
+        return cls(zeros, zeros, step)
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.first, self.second, self.step))
@@ -202,7 +203,7 @@ class Step:
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.within_batch = torch.arange(batch_size, device=device)
         self.order = torch.zeros(n_members, 0, dtype=torch.long, device=device)
-        self.loss_sum = torch.zeros(n_members, device=device)
+        self.loss_sum = torch.zeros(n_members, device=device, dtype=torch.float32)
 
     def __call__(self) -> None:
         """Gather, bound, gradient, update."""
@@ -469,7 +470,9 @@ def fit_weights(
 
 def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
     """Draw ``n_rows`` of each member's rows (E, n) in a fresh order."""
-    keys = torch.rand(index.shape, generator=generator, device=index.device)
+    keys = torch.rand(
+        index.shape, generator=generator, device=index.device, dtype=torch.float32
+    )
     return index.gather(1, keys.argsort(dim=1)[:, :n_rows])
 
 

@@ -247,7 +247,7 @@ def _filled(
     """Fill a column: in the dtype of ``fit`` where that holds its cells, or its own."""
     completed = completed.set_axis(column.index)
     seen = column[~missing]
-    if _holds(completed.dtype, seen):
+    if holds(completed.dtype, seen):
         cells = completed.astype(object)
         cells[~missing] = seen.astype(object)
         return cells.astype(completed.dtype)
@@ -262,7 +262,7 @@ def _filled(
     return column.mask(missing, completed.astype(column.dtype))
 
 
-def _holds(dtype: Any, seen: pd.Series) -> bool:
+def holds(dtype: Any, seen: pd.Series) -> bool:
     """Whether cells keep their values when they become ``dtype``."""
     if len(seen) == 0 or seen.dtype == dtype:
         return True

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skvae._table.codec import Rows, seen_array
+from skvae._table.codec import Rows, holds, seen_array
 from skvae._table.reading import RawTable
 from skvae._table.schema import location_and_scale
 
@@ -23,12 +23,13 @@ class Plan:
     """How each column of a table gets its missing cells, by position.
 
     ``modelled`` columns get them from a model, those of ``fillers`` a constant each;
-    ``dropped`` ones do not come out at all.
+    ``dropped`` ones do not come out at all. ``dtypes`` are those of complete columns.
     """
 
     modelled: tuple[int, ...]
     fillers: dict[int, Hashable]
     dropped: tuple[int, ...]
+    dtypes: tuple[str, ...]
 
     @property
     def kept(self) -> list[int]:
@@ -37,8 +38,14 @@ class Plan:
 
 
 def learn_plan(table: RawTable, weight: Array, keep_empty: bool) -> Plan:
-    """Tell columns that vary from those that are empty or constant."""
-    modelled, fillers, dropped = [], {}, []
+    """Tell columns that vary from those that are empty or constant.
+
+    Raises
+    ------
+    ValueError
+        If a column has values that differ, but by too little to be told apart.
+    """
+    modelled, fillers, dropped, alike = [], {}, [], []
     for i in range(table.values.shape[1]):
         seen = ~np.isnan(table.values[:, i])
         if not seen.any():
@@ -50,7 +57,15 @@ def learn_plan(table: RawTable, weight: Array, keep_empty: bool) -> Plan:
             modelled.append(i)
         else:
             fillers[i] = _constant(table, i, int(seen.argmax()))
-    return Plan(tuple(modelled), fillers, tuple(dropped))
+            if np.ptp(table.values[seen, i]) > 0.0:
+                alike.append(table.names[i])
+    if alike:
+        raise ValueError(
+            f"X column {alike} has values that differ by no more than 1e-12 of their "
+            "size; expected a constant, or values that can be told apart. Subtract an "
+            "offset, or leave it out."
+        )
+    return Plan(tuple(modelled), fillers, tuple(dropped), table.dtypes)
 
 
 def _constant(table: RawTable, i: int, row: int) -> Hashable:
@@ -108,6 +123,7 @@ def complete(table: RawTable, plan: Plan, completed: pd.DataFrame | None) -> Row
                 column = completed.iloc[:, place[i]]
             elif missing[:, i].any():
                 column = _filled(column, missing[:, i], plan.fillers[i])
+                column = _without_gaps(column, plan.dtypes[i])
             columns[table.names[i]] = column
         return pd.DataFrame(columns, index=table.frame.index)
     cells: NDArray[Any] = seen_array(table).astype(table.dtypes[0])
@@ -130,6 +146,14 @@ def _filled(column: pd.Series, missing: Mask, filler: Hashable) -> pd.Series:
     elif pd.api.types.is_integer_dtype(column.dtype):
         filler = int(filler)  # type: ignore[call-overload]
     return column.mask(missing, filler)
+
+
+def _without_gaps(column: pd.Series, dtype: str) -> pd.Series:
+    """Give a column that gaps had made objects or floats back its ``dtype``."""
+    if dtype != "bool" and not dtype.startswith(("int", "uint")):
+        return column
+    plain = np.dtype(dtype)
+    return column.astype(plain) if holds(plain, column) else column
 
 
 def append_indicators(rows: Rows, indicators: Mask, names: Sequence[str]) -> Rows:

@@ -319,6 +319,23 @@ def _to_pandas(X: object) -> pd.DataFrame:
     return pd.DataFrame({name: _to_series(X[name]) for name in columns})  # type: ignore[index]
 
 
+def to_polars(frame: pd.DataFrame) -> Any:
+    """Rebuild a frame in polars, which on its own asks pyarrow to do so."""
+    import polars as pl
+
+    columns = {}
+    for i, name in enumerate(frame.columns):
+        column = frame.iloc[:, i]
+        kind = None
+        if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
+            kind = pl.Enum([str(level) for level in column.cat.categories])
+        cells: Any = column.to_numpy()
+        if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "biuf":
+            cells = column.astype(object).where(column.notna(), None).tolist()
+        columns[str(name)] = pl.Series(cells, dtype=kind)
+    return pl.DataFrame(columns)
+
+
 def _to_series(column: Any) -> pd.Series:
     values = column.to_numpy()
     dtype = str(column.dtype)

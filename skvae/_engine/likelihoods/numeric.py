@@ -68,8 +68,10 @@ class GaussianMixtureHead(Averaged):
         self.width = width
         self.n_expectations = len(min_scale)
         self.n_mixtures = n_mixtures
-        offsets = torch.linspace(-1.0, 1.0, n_mixtures) if n_mixtures > 1 else [0.0]
-        self.spread = torch.as_tensor(offsets).to(min_scale).unsqueeze(-1)  # (K, 1)
+        offsets = torch.zeros(1, dtype=torch.float32)
+        if n_mixtures > 1:
+            offsets = torch.linspace(-1.0, 1.0, n_mixtures, dtype=torch.float32)
+        self.spread = offsets.to(min_scale).unsqueeze(-1)  # (K, 1)
         self.n_outputs = len(min_scale) * (3 * n_mixtures if n_mixtures > 1 else 2)
 
     def mixture(self, raw: Tensor) -> Mixture:
