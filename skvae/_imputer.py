@@ -214,7 +214,8 @@ class VAEImputer(LatentVariableEstimator):
         y : None
             Ignored; here for the scikit-learn interface.
         sample_weight : array-like of shape (n_samples,), optional
-            A row of weight w counts as w rows; rows of weight 0 are left out.
+            A row of weight w counts as w rows, but as one where it is asked whether
+            values recur; rows of weight 0 are left out.
         X_val : like ``X``, optional
             Validation rows, instead of a split of ``X``; with ``early_stopping``.
 

@@ -301,7 +301,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets; several outputs are modelled jointly.
         sample_weight : array-like of shape (n_samples,), optional
-            A row of weight w counts as w rows; rows of weight 0 are left out.
+            A row of weight w counts as w rows, but as one where it is asked whether
+            values recur; rows of weight 0 are left out.
         X_val, y_val : like ``X`` and ``y``, optional
             Validation rows, instead of a split of ``X`` and ``y``; with
             ``early_stopping``.
