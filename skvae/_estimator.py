@@ -66,7 +66,7 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
-    _reported_as = ""  # the name that progress goes by, where it is not the class's
+    _known_as = ""  # the name that messages have for it, where it is not the class's
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -90,7 +90,6 @@ class LatentVariableEstimator(
             table = reading.read_frame(X, name)
             if reset:
                 validate_data(self, X, reset=True, skip_check_array=True)
-            _check_size(table, min_rows)
         elif reading.holds_text(X):
             cells = np.asarray(X, dtype=object)
             validate_data(
@@ -99,7 +98,8 @@ class LatentVariableEstimator(
                 reset=reset,
                 dtype=None,
                 ensure_all_finite=False,
-                ensure_min_samples=min_rows,
+                ensure_min_samples=0,
+                ensure_min_features=0,
             )
             table = reading.read_objects(cells, name)
         else:
@@ -109,11 +109,25 @@ class LatentVariableEstimator(
                 reset=reset,
                 dtype=(np.float64, np.float32),
                 ensure_all_finite=False,
-                ensure_min_samples=min_rows,
+                ensure_min_samples=0,
+                ensure_min_features=0,
             )
             table = reading.read_array(values, str(values.dtype))
+        self._check_size(table, min_rows)
         reading.check_finite(table, name)
         return table
+
+    def _check_size(self, table: RawTable, min_rows: int) -> None:
+        """Refuse a table of too few rows or columns, in scikit-learn's words."""
+        shape = table.values.shape
+        # columns first: a table without any has no rows to speak of
+        for what, axis, least in (("feature", 1, 1), ("sample", 0, min_rows)):
+            if shape[axis] < least:
+                raise ValueError(
+                    f"Found array with {shape[axis]} {what}(s) (shape={shape}) while a "
+                    f"minimum of {least} is required by "
+                    f"{self._known_as or type(self).__name__}."
+                )
 
     def _check_width(self, X: object, name: str) -> None:
         """Refuse another width by ``name``; scikit-learn's message would say "X"."""
@@ -365,7 +379,7 @@ class LatentVariableEstimator(
     def _reporter(self, config: TrainConfig, offset: float) -> "Reporter | None":
         if not self.verbose:
             return None
-        name = self._reported_as or type(self).__name__
+        name = self._known_as or type(self).__name__
         return Reporter(name, config.max_iter, offset)
 
     def _warn(self, record: Any, config: TrainConfig) -> None:
@@ -474,20 +488,6 @@ def _still_rising(record: Any, n_columns: int) -> bool:
     gained = bound[-third:].mean() - bound[0]
     share = late / n_columns
     return bool(share > 5 * RISEN or (share > RISEN and late > 0.1 * gained))
-
-
-def _check_size(table: RawTable, min_rows: int) -> None:
-    n_rows, n_columns = table.values.shape
-    if n_columns == 0:
-        raise ValueError(
-            f"Found array with 0 feature(s) (shape={table.values.shape}) while a "
-            "minimum of 1 is required."
-        )
-    if n_rows < min_rows:
-        raise ValueError(
-            f"Found array with {n_rows} sample(s) (shape={table.values.shape}) while a "
-            f"minimum of {min_rows} is required."
-        )
 
 
 def read_weights(

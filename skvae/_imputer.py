@@ -31,7 +31,7 @@ class ImputationModel(VAETransformer):
     """The transformer with more draws, which conditional expectations gain from."""
 
     _most_draws = 16
-    _reported_as = "VAEImputer"
+    _known_as = "VAEImputer"
 
 
 class VAEImputer(LatentVariableEstimator):

@@ -57,7 +57,7 @@ class RowDensity(VAETransformer):
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
-    _reported_as = "VAEOutlierDetector"
+    _known_as = "VAEOutlierDetector"
     _novelties = True
 
     def refine(

@@ -158,7 +158,7 @@ class LatentModel:
         hidden, activation = config.hidden_layer_sizes, config.activation
         conditional = config.n_conditions > 0
         self.distinct: Tensor | None = None
-        if any(config.distinct):
+        if config.numeric_embedding and any(config.distinct):
             self.distinct = torch.tensor(config.distinct, device=device, dtype=dtype)
         self.condition = self._build_condition()
         if self.condition is not None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skvae._table.codec import Rows, holds, seen_array
 from skvae._table.reading import RawTable
-from skvae._table.schema import location_and_scale
+from skvae._table.schema import differing, location_and_scale
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -45,7 +45,7 @@ def learn_plan(table: RawTable, weight: Array, keep_empty: bool) -> Plan:
     ValueError
         If a column has values that differ, but by too little to be told apart.
     """
-    modelled, fillers, dropped, alike = [], {}, [], []
+    modelled, fillers, dropped, constants = [], {}, [], []
     for i in range(table.values.shape[1]):
         seen = ~np.isnan(table.values[:, i])
         if not seen.any():
@@ -57,13 +57,13 @@ def learn_plan(table: RawTable, weight: Array, keep_empty: bool) -> Plan:
             modelled.append(i)
         else:
             fillers[i] = _constant(table, i, int(seen.argmax()))
-            if np.ptp(table.values[seen, i]) > 0.0:
-                alike.append(table.names[i])
+            constants.append(i)
+    alike = differing(constants, table.values)
     if alike:
         raise ValueError(
-            f"X column {alike} has values that differ by no more than 1e-12 of their "
-            "size; expected a constant, or values that can be told apart. Subtract an "
-            "offset, or leave it out."
+            f"X column {[table.names[i] for i in alike]} has values that differ by no "
+            "more than 1e-12 of their size; expected a constant, or values that can "
+            "be told apart. Subtract an offset, or leave it out."
         )
     return Plan(tuple(modelled), fillers, tuple(dropped), table.dtypes)
 
@@ -122,8 +122,8 @@ def complete(table: RawTable, plan: Plan, completed: pd.DataFrame | None) -> Row
                 assert completed is not None
                 column = completed.iloc[:, place[i]]
             elif missing[:, i].any():
-                column = _filled(column, missing[:, i], plan.fillers[i])
-                column = _without_gaps(column, plan.dtypes[i])
+                filler, dtype = plan.fillers[i], plan.dtypes[i]
+                column = _filled(column, missing[:, i], filler, dtype)
             columns[table.names[i]] = column
         return pd.DataFrame(columns, index=table.frame.index)
     cells: NDArray[Any] = seen_array(table).astype(table.dtypes[0])
@@ -136,8 +136,13 @@ def complete(table: RawTable, plan: Plan, completed: pd.DataFrame | None) -> Row
     return cells[:, plan.kept]
 
 
-def _filled(column: pd.Series, missing: Mask, filler: Hashable) -> pd.Series:
-    """Put ``filler`` into the missing cells, in the dtype of the column."""
+def _filled(
+    column: pd.Series, missing: Mask, filler: Hashable, dtype: str
+) -> pd.Series:
+    """Put ``filler`` into the missing cells; ``dtype`` is that of a complete column.
+
+    Gaps had made objects or floats of booleans and integers.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
         if filler not in column.cat.categories:
             column = column.cat.add_categories([filler])
@@ -145,15 +150,11 @@ def _filled(column: pd.Series, missing: Mask, filler: Hashable) -> pd.Series:
         filler = bool(filler)
     elif pd.api.types.is_integer_dtype(column.dtype):
         filler = int(filler)  # type: ignore[call-overload]
-    return column.mask(missing, filler)
-
-
-def _without_gaps(column: pd.Series, dtype: str) -> pd.Series:
-    """Give a column that gaps had made objects or floats back its ``dtype``."""
-    if dtype != "bool" and not dtype.startswith(("int", "uint")):
-        return column
-    plain = np.dtype(dtype)
-    return column.astype(plain) if holds(plain, column) else column
+    filled = column.mask(missing, filler)
+    if dtype == "bool" or dtype.startswith(("int", "uint")):
+        plain = np.dtype(dtype)
+        return filled.astype(plain) if holds(plain, filled) else filled
+    return filled
 
 
 def append_indicators(rows: Rows, indicators: Mask, names: Sequence[str]) -> Rows:

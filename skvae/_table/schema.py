@@ -218,7 +218,7 @@ def _check_constants(
     columns: list[Column], still: list[int], values: Array, allowed: bool, name: str
 ) -> None:
     """Refuse columns ``still`` that are constant, or would be taken for it."""
-    refused = _alike(still, values) if allowed else still
+    refused = differing(still, values) if allowed else still
     if refused:
         raise ValueError(
             f"{name} has constant column {[columns[i].name for i in refused]}; "
@@ -232,7 +232,7 @@ def _warn_of_constants(
     columns: list[Column], still: list[int], values: Array, name: str
 ) -> None:
     """Warn of conditions that are taken for constant, though they are not."""
-    alike = [columns[i].name for i in _alike(still, values)]
+    alike = [columns[i].name for i in differing(still, values)]
     if alike:
         warn(
             f"{name} column {alike} has values that differ by no more than 1e-12 of "
@@ -242,7 +242,7 @@ def _warn_of_constants(
         )
 
 
-def _alike(still: list[int], values: Array) -> list[int]:
+def differing(still: list[int], values: Array) -> list[int]:
     """Columns without a scale that hold different values nevertheless."""
     return [i for i in still if np.nanmin(values[:, i]) != np.nanmax(values[:, i])]
 
