@@ -88,11 +88,11 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         number, of which half may be left out (see ``numeric_embedding``).
     objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound, or the importance-weighted bound
-        [5]_ over ``n_draws`` draws, ``"dreg"`` with other gradients of it [8]_.
-        ``"auto"`` takes ``"iwae"`` for several outputs, whose dependence only the
-        latent can carry, and ``"elbo"`` for one output, where the mixture head can do
-        without, or where ``beta`` or ``free_bits`` weigh the KL divergence that only it
-        has.
+        [5]_ over ``n_draws`` draws, ``"dreg"`` by the gradients of [8]_, which teach
+        the encoder with less noise. ``"auto"`` takes ``"dreg"`` for several outputs,
+        whose dependence only the latent can carry, and ``"elbo"`` for one output, where
+        the mixture head can do without, or where ``beta`` or ``free_bits`` weigh the KL
+        divergence that only it has.
     n_draws : int or "auto", default="auto"
         Draws of z per row while training; ``"auto"`` takes 1 for the evidence lower
         bound and 4 for the importance-weighted one.
@@ -728,7 +728,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         tied = self.n_outputs_ > 1 and has_latent
         objective = self.objective
         if objective == "auto":
-            objective = "iwae" if tied and not self._weighs_kl() else "elbo"
+            objective = "dreg" if tied and not self._weighs_kl() else "elbo"
         kl_warmup = JOINT_WARMUP if tied else 0.0
         if self.kl_schedule == "cyclical" and has_latent:
             kl_warmup = CYCLE_WARMUP

@@ -79,9 +79,9 @@ def test_a_row_does_not_count_for_itself(engine):
 
 
 def test_it_integrates_to_one(engine):
-    """On a grid of 1/10 as wide as the narrowest kernel, and beyond all rows."""
+    """On a grid of 1/10 as wide as the narrowest kernel, and far beyond all rows."""
     exemplars = rows(20, 1)
-    axis = np.arange(-8.0, 8.0, 0.03)
+    axis = np.arange(-16.0, 16.0, 0.03)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     mass = np.exp(ask(engine, exemplars, grid)).sum() * 0.03**2
     assert mass == pytest.approx(1.0, abs=1e-6)

@@ -86,6 +86,7 @@ def test_an_accelerator_that_is_not_there_is_named():
     [
         {},
         {"objective": "iwae", "n_draws": 4, "dropout": 0.0},
+        {"objective": "dreg", "n_draws": 4},
         {"free_bits": 0.1, "alpha": 0.1, "kl_schedule": "cyclical"},
     ],
 )

@@ -843,7 +843,7 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(data):
 
 AUTOMATIC = {
     1: {"objective": "elbo", "n_draws": 1, "kl_warmup": 0.0},
-    2: {"objective": "iwae", "n_draws": 4, "kl_warmup": 0.2},
+    2: {"objective": "dreg", "n_draws": 4, "kl_warmup": 0.2},
 }
 
 

@@ -812,7 +812,7 @@ def test_likelihoods_are_asked_for_by_column():
         {"validation_fraction": 0.5},
         {"min_scale": 0.5},
         {"likelihood": "gaussian"},
-        {"objective": "dreg"},
+        {"objective": "iwae"},
         {"prior": "mixture"},
         {"prior": "vamp"},
         {"prior": "flow"},
@@ -844,9 +844,9 @@ def test_verbose_tells_of_progress_and_quiet_does_not(rows, capsys):
 @pytest.mark.parametrize(
     ("n_rows", "members", "draws", "objective"),
     [
-        (100, 4, 8, "iwae"),
-        (5_000, 4, 6, "iwae"),
-        (12_000, 2, 2, "iwae"),
+        (100, 4, 8, "dreg"),
+        (5_000, 4, 6, "dreg"),
+        (12_000, 2, 2, "dreg"),
         (20_000, 1, 1, "elbo"),
     ],
 )
