@@ -55,7 +55,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "prior='vamp'": {"prior": "vamp"},
     "prior='flow'": {"prior": "flow"},
     "posterior='flow'": {"posterior": "flow"},
-    "objective='dreg'": {"objective": "dreg"},
+    "objective='iwae'": {"objective": "iwae"},
     "latent='hierarchical'": {"latent": "hierarchical", "n_components": (8, 4)},
     "latent='vq'": {"latent": "vq"},
 }
