@@ -66,7 +66,6 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
-    _known_as = ""  # the name that messages have for it, where it is not the class's
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -75,6 +74,11 @@ class LatentVariableEstimator(
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+    @property
+    def _known_as(self) -> str:
+        """The name that messages have for it; facades give theirs to models inside."""
+        return type(self).__name__
 
     # -- reading -----------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class LatentVariableEstimator(
                 raise ValueError(
                     f"Found array with {shape[axis]} {what}(s) (shape={shape}) while a "
                     f"minimum of {least} is required by "
-                    f"{self._known_as or type(self).__name__}."
+                    f"{self._known_as}."
                 )
 
     def _check_width(self, X: object, name: str) -> None:
@@ -379,8 +383,7 @@ class LatentVariableEstimator(
     def _reporter(self, config: TrainConfig, offset: float) -> "Reporter | None":
         if not self.verbose:
             return None
-        name = self._known_as or type(self).__name__
-        return Reporter(name, config.max_iter, offset)
+        return Reporter(self._known_as, config.max_iter, offset)
 
     def _warn(self, record: Any, config: TrainConfig) -> None:
         """Turn the facts of a fit into ``ConvergenceWarning``."""

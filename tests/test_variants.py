@@ -50,10 +50,10 @@ TABLE = [
     {"prior": "vamp"},
     {"prior": "flow"},
     {"posterior": "flow"},
-    {"posterior": "flow", "prior": "flow", "objective": "dreg"},
+    {"posterior": "flow", "prior": "flow", "objective": "iwae"},
     {"latent": "hierarchical", "n_components": (3, 2)},
     {"latent": "hierarchical", "n_components": (3, 2, 1), "prior": "mixture"},
-    {"latent": "hierarchical", "n_components": (3, 2), "objective": "dreg"},
+    {"latent": "hierarchical", "n_components": (3, 2), "objective": "iwae"},
     {"latent": "vq", "n_components": 4},
 ]
 CONDITIONAL = [
