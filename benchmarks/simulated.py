@@ -23,6 +23,7 @@ from benchmarks import command, report
 from benchmarks.draws import redrawn
 from benchmarks.measure import subset
 from benchmarks.peers.adapters import METHODS, Settings
+from benchmarks.peers.mixture_network import JointMixture
 from benchmarks.peers.predictive import Array
 from benchmarks.simulators import SIMULATORS
 
@@ -110,18 +111,21 @@ class Fit:
     def densities(self) -> dict[str, Density]:
         """Log densities by how the outputs were modelled.
 
-        skvae models two outputs as they are. Other methods have one: they take the
-        product of both marginals. All can take the chain rule in both orders,
-        p(y₁ | x) p(y₂ | x, y₁) and p(y₂ | x) p(y₁ | x, y₂).
+        skvae and mixture density networks model two outputs as they are. Other methods
+        have one: they take the product of both marginals. All can take the chain rule
+        in both orders, p(y₁ | x) p(y₂ | x, y₁) and p(y₂ | x) p(y₁ | x, y₂).
         """
         if self.y.ndim == 1:
             return {"whole": self._whole()}
         first, second = self._alone(0), self._alone(1)
-        joint = self.method == "skvae"
+        if self.method == "skvae":
+            together = {"whole": self._whole()}
+        elif self.method == "mixture-density-network":
+            together = {"whole": self._joint_mixture()}
+        else:
+            together = {"marginals": both(first, second)}
         return {
-            "whole" if joint else "marginals": (
-                self._whole() if joint else both(first, second)
-            ),
+            **together,
             "chain from y₁": both(first, self._given_other(1)),
             "chain from y₂": both(second, self._given_other(0)),
         }
@@ -129,6 +133,14 @@ class Fit:
     def _whole(self) -> Density:
         """Fit all outputs at once."""
         return self._fit(self.X, self.y, self.X_test, self.y_test)
+
+    def _joint_mixture(self) -> Density:
+        """Fit a mixture of normals of all outputs."""
+        model = JointMixture(self.settings.seed)
+        started = time.perf_counter()
+        model.fit(self.X, self.y)
+        seconds = time.perf_counter() - started
+        return model.log_prob(self.X_test, self.y_test), None, seconds
 
     def _alone(self, output: int) -> Density:
         """Fit one output to the features."""
@@ -256,6 +268,8 @@ def page(summary: Summary, about: dict[str, Any]) -> str:
         f"- {name}: {' '.join((type(s).__doc__ or '').split())}"
         for name, s in SIMULATORS.items()
     )
+    joint = " ".join((JointMixture.__doc__ or "").split())
+    joint = joint[0].lower() + joint[1:]
     seeds = {e["seeds"] for entries in summary.values() for e in entries.values()}
     n_seeds = " to ".join(str(n) for n in sorted({min(seeds), max(seeds)}))
     return f"""# Simulated data with known p(y | x)
@@ -271,7 +285,7 @@ is bold.
 "Chain from y₁": p(y₁ | x) p(y₂ | x, y₁), two fits of the method; from y₂ the other way
 round. The curved joint was drawn from y₁, which a user would not know. Peers with
 quantiles or draws have a density only by a rule (`peers/predictive.py`), and their
-figures hang on it.
+figures hang on it. "mixture-density-network" on two outputs without "×": {joint}
 
 skvae's densities are estimates over draws of z, the same for all rows, so their error
 does not average out over rows; on average it makes the divergence larger. What doubling
