@@ -117,20 +117,20 @@ class LatentVariableEstimator(
                 ensure_min_features=0,
             )
             table = reading.read_array(values, str(values.dtype))
-        self._check_size(table, min_rows)
+        self._check_size(table, min_rows, name)
         reading.check_finite(table, name)
         return table
 
-    def _check_size(self, table: RawTable, min_rows: int) -> None:
+    def _check_size(self, table: RawTable, min_rows: int, name: str = "X") -> None:
         """Refuse a table of too few rows or columns, in scikit-learn's words."""
         shape = table.values.shape
         # columns first: a table without any has no rows to speak of
         for what, axis, least in (("feature", 1, 1), ("sample", 0, min_rows)):
             if shape[axis] < least:
+                place = "" if name == "X" else f" in {name}"
                 raise ValueError(
-                    f"Found array with {shape[axis]} {what}(s) (shape={shape}) while a "
-                    f"minimum of {least} is required by "
-                    f"{self._known_as}."
+                    f"Found array with {shape[axis]} {what}(s) (shape={shape}){place} "
+                    f"while a minimum of {least} is required by {self._known_as}."
                 )
 
     def _check_width(self, X: object, name: str) -> None:
@@ -341,6 +341,7 @@ class LatentVariableEstimator(
             seed=draw_seed(self.random_state),
             device=self.device,
             start=self._start(model) if proceed else None,
+            n_epochs_before=self.n_iter_ if proceed else 0,
             keep_moments=config.constant_rate or bool(self.warm_start),
             on_epoch=self._reporter(config, offsets[0]),
         )

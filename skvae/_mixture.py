@@ -123,10 +123,14 @@ def mixture_cdf_pdf(y: Array, mixture: Mixture) -> tuple[Array, Array]:
 
 
 def mixture_moments(mixture: Mixture) -> tuple[Array, Array]:
-    """Mean and variance (law of total variance), (R,) each."""
+    """Mean and standard deviation (law of total variance), (R,) each."""
     mean = _average(mixture.weights, mixture.means)
-    second = mixture.scales**2 + (mixture.means - mean[:, None]) ** 2
-    return mean, _average(mixture.weights, second)
+    offsets = mixture.means - mean[:, None]
+    # squares of 1e-200 or 1e200 would vanish or overflow: in units of a power of two
+    widest = np.maximum(np.abs(offsets), mixture.scales).max(axis=1)
+    unit = np.ldexp(1.0, np.frexp(widest)[1] - 1)
+    square = (mixture.scales / unit[:, None]) ** 2 + (offsets / unit[:, None]) ** 2
+    return mean, unit * np.sqrt(_average(mixture.weights, square))
 
 
 def mixture_quantile(q: float | Array, mixture: Mixture) -> Array:
@@ -141,8 +145,8 @@ def mixture_quantile(q: float | Array, mixture: Mixture) -> Array:
     q = np.broadcast_to(q, len(mixture.means))
     ends = mixture.means + mixture.scales * ndtri(q)[:, None]
     low, high = ends.min(axis=1), ends.max(axis=1)
-    mean, var = mixture_moments(mixture)
-    y = np.clip(mean + np.sqrt(var) * ndtri(q), low, high)
+    mean, std = mixture_moments(mixture)
+    y = np.clip(mean + std * ndtri(q), low, high)
     last_step = high - low
     result, active = y.copy(), np.arange(len(y))
     tolerance = np.maximum(1e-10 * np.minimum(q, 1.0 - q), 4e-16 * q)

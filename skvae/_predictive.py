@@ -163,7 +163,7 @@ class PredictiveDistribution:
         var : ndarray of shape (n,) or (n, n_outputs)
             In squared units of y.
         """
-        return self._moments()[1]
+        return self.std() ** 2
 
     def std(self) -> Array:
         """Compute the standard deviation of each output.
@@ -173,7 +173,7 @@ class PredictiveDistribution:
         std : ndarray of shape (n,) or (n, n_outputs)
             In the units of y.
         """
-        return np.sqrt(self.var())
+        return self._moments()[1]
 
     def cov(self) -> Array:
         """Covariance between outputs: mean inner variance plus covariance of means.
@@ -512,7 +512,7 @@ class PredictiveDistribution:
         return self._squeeze(result.reshape(*lead, self.n_rows, self.n_outputs))
 
     def _moments(self) -> tuple[Array, Array]:
-        """Means and variances of the outputs, which one pass gives."""
+        """Means and standard deviations of the outputs, which one pass gives."""
         moments = self._map_marginals(_mixture.mixture_moments)
         return self._squeeze(moments[:, 0]), self._squeeze(moments[:, 1])
 

@@ -399,8 +399,8 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
                 )
             levels = check_levels(quantiles, "quantiles")
             return distribution.quantile(np.atleast_1d(levels))
-        mean, variance = distribution._moments()
-        return (mean, np.sqrt(variance)) if return_std else mean
+        mean, std = distribution._moments()
+        return (mean, std) if return_std else mean
 
     def predict_distribution(self, X: ArrayLike) -> PredictiveDistribution:
         """Return the predictive distribution of every row.
@@ -639,29 +639,35 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
             ensure_2d=False,
             dtype=np.float64,
             ensure_all_finite=False,
+            ensure_min_samples=0,
+            ensure_min_features=0,
             input_name=name,
         )
+        if values.size == 0 or values.ndim == 0:
+            raise ValueError(
+                f"{name} must have shape (n_samples,) or (n_samples, n_outputs), with "
+                f"at least one of each; got {values.shape}."
+            )
         single = values.ndim == 1
         values = values[:, None] if single else values
+        named = tuple(y.columns) if reading.is_frame(y) else None
         if reset:
             self._single_output, self.n_outputs_ = single, values.shape[1]
+            self._target_names = named
         elif values.shape[1] != self.n_outputs_:
             raise ValueError(
                 f"{name} must have {self.n_outputs_} output(s) as in fit; "
                 f"got {values.shape[1]}."
             )
-        plain: tuple[Hashable, ...] = tuple(f"y{i}" for i in range(values.shape[1]))
-        names = plain
-        if single or reading.is_frame(y):
-            own = getattr(y, "name", None) if single else None
-            names = (own or name,) if single else tuple(y.columns)
-        if not reset and len(names) > 1 and names != plain:
-            fitted = tuple(column.name for column in self.target_schema_.columns)
-            if fitted not in (plain, names):
-                raise ValueError(
-                    f"{name} has columns {list(names)}; expected {list(fitted)}, in "
-                    "this order, as in fit."
-                )
+        fitted = self._target_names
+        if named and fitted and len(named) > 1 and named != fitted:
+            raise ValueError(
+                f"{name} has columns {list(named)}; expected {list(fitted)}, in this "
+                "order, as in fit."
+            )
+        names: tuple[Hashable, ...] = (getattr(y, "name", None) or name,)
+        if not single:
+            names = named or tuple(f"y{i}" for i in range(values.shape[1]))
         table = RawTable(values, names, ("float64",) * len(names), None)
         reading.check_known(table, name)
         return table

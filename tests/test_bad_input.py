@@ -851,16 +851,17 @@ def test_the_number_of_outputs_stays_that_of_fit():
 
 
 @quick
-def test_the_columns_of_y_stay_those_of_fit():
+@pytest.mark.parametrize("names", [["u", "v"], ["y0", "y1"], ["y1", "y0"], [0, 1]])
+def test_the_columns_of_y_stay_those_of_fit(names):
     X, y = table()
-    both = pd.DataFrame({"u": y, "v": 5 * X[:, 1] - y})
+    both = pd.DataFrame(np.column_stack([y, 5 * X[:, 1] - y]), columns=names)
     model = fit(CVAERegressor, X, both)
     expected = model.score_samples(X, both)
     np.testing.assert_array_equal(model.score_samples(X, both.to_numpy()), expected)
-    match = r"y has columns \['v', 'u'\]; expected \['u', 'v'\], in this order"
+    told = f"y has columns {names[::-1]}; expected {names}, in this order, as in fit."
     for method in (model.score_samples, model.conformalize, model.partial_fit):
-        with pytest.raises(ValueError, match=match):
-            method(X, both[["v", "u"]])
+        with pytest.raises(ValueError, match=re.escape(told)):
+            method(X, both[names[::-1]])
     # nor has a single column an order, whatever it was called
     alone = fit(CVAERegressor, X, y)
     expected_alone = alone.score_samples(X, y)
@@ -869,6 +870,17 @@ def test_the_columns_of_y_stay_those_of_fit():
     # names are not held against a fit to an array
     model = fit(CVAERegressor, X, both.to_numpy())
     np.testing.assert_array_equal(model.score_samples(X, both), expected)
+
+
+@quick
+@pytest.mark.parametrize("strange", [3.0, [], np.empty((60, 0))])
+def test_targets_without_a_row_or_an_output_are_refused(strange):
+    X, y = table()
+    told = says("y must have shape", "(n_samples,)", f"got {np.shape(strange)}")
+    with pytest.raises(ValueError, match=told):
+        fit(CVAERegressor, X, strange)
+    with pytest.raises(ValueError, match=told):
+        fit(CVAERegressor, X, y).conformalize(X, strange)
 
 
 # -- validation rows and weights -------------------------------------------------
@@ -920,8 +932,9 @@ def test_x_val_and_y_val_come_together(Estimator):
     [
         (lambda X: np.where(X > 1, np.inf, X), ["X_val", "infinity", "finite"]),
         (lambda X: X[:, :2], ["X_val", "2 features", "expected 3", "as in X"]),
+        (lambda X: X[:0], ["0 sample(s)", "in X_val", "minimum of 1"]),
     ],
-    ids=["infinite", "narrow"],
+    ids=["infinite", "narrow", "empty"],
 )
 def test_validation_rows_are_checked_like_others(Estimator, change, words):
     X, _ = table()

@@ -296,6 +296,29 @@ def test_the_automatic_batch_is_a_sixteenth_of_the_rows_within_bounds(
     assert train.auto_batch_size(asked, n_rows) == expected
 
 
+@pytest.mark.parametrize(
+    ("asked", "n_rows", "n_batches", "n_in_each"),
+    [("auto", 31, 2, 16), ("auto", 100, 7, 15), (16, 48, 3, 16), (16, 17, 2, 9),
+     (200, 100, 1, 100), ("auto", 1, 1, 1)],
+)  # fmt: skip
+def test_the_only_epoch_of_a_chunk_has_batches_for_all_of_its_rows(
+    asked, n_rows, n_batches, n_in_each
+):
+    config = TrainConfig(batch_size=asked, max_iter=1, constant_rate=True)
+    assert train.batches(config, n_rows) == (n_batches, n_in_each)
+    assert 0 <= n_batches * n_in_each - n_rows < n_batches
+    many = TrainConfig(batch_size=asked)
+    size = train.auto_batch_size(asked, n_rows)
+    assert train.batches(many, n_rows) == (n_rows // size, size)
+
+
+def test_an_order_that_is_longer_than_the_rows_begins_again():
+    index = torch.arange(10).expand(3, -1)
+    order = train.shuffle(index, 14, torch.Generator().manual_seed(0))
+    assert (order[:, :10].sort(dim=1).values == index).all()
+    assert torch.equal(order[:, 10:], order[:, :4])
+
+
 def test_an_epoch_visits_rows_once_in_an_order_of_each_member():
     index = torch.arange(100).expand(3, -1)
     order = train.shuffle(index, 90, torch.Generator().manual_seed(0))
@@ -304,24 +327,41 @@ def test_an_epoch_visits_rows_once_in_an_order_of_each_member():
     assert not torch.equal(order[0], order[1])
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.25])
-def test_validation_rows_are_never_trained_on(fraction):
-    """A held-out row may be anything: the loss of no epoch shows it.
-
-    Of 20 rows each of two members holds out 5, by the seed: a quarter, however small
-    the fraction asked for. Every row in turn is made wild, and exactly those 5 must
-    leave that member's training as it was.
-    """
-    x, settings = table(20), {"validation_fraction": fraction, "max_iter": 2}
+def rows_without_effect(**settings):
+    """Rows (20, members) that may be anything: the loss of no epoch shows it."""
+    x = table(20)
     expected = fit(x, **settings)[1].loss
     unseen = []
     for i in range(20):
         wild = x.copy()
         wild[i] = 5.0
         unseen.append((fit(wild, **settings)[1].loss == expected).all(axis=0))
-    unseen = np.array(unseen)  # (rows, members)
+    return np.array(unseen)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.25])
+def test_validation_rows_are_never_trained_on(fraction):
+    """Of 20 rows each of two members holds out 5, by the seed.
+
+    That is a quarter, however small the fraction asked for.
+    """
+    unseen = rows_without_effect(validation_fraction=fraction, max_iter=2)
     assert unseen.sum(axis=0).tolist() == [5, 5]
     assert not unseen.all(axis=1).any()
+
+
+def test_training_that_goes_on_keeps_its_validation_rows_but_not_its_noise():
+    """No row that judges has trained, and no noise comes again."""
+    settings = {"max_iter": 2}
+    start, _ = fit(table(20), **settings)
+    unseen = rows_without_effect(**settings)
+    losses = []
+    for n in (2, 4):
+        going_on = {"start": start, "n_epochs_before": n}
+        later = rows_without_effect(**settings, door_settings=going_on)
+        np.testing.assert_array_equal(later, unseen)
+        losses.append(fit(table(20), **settings, door_settings=going_on)[1].loss)
+    assert (losses[0] != losses[1]).all()
 
 
 @pytest.mark.parametrize("n_rows", [2, 3])

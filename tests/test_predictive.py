@@ -152,6 +152,20 @@ def test_log_prob_beyond_floating_point_is_minus_infinity(huge):
     assert normals([0.0], [1.0]).log_prob([huge]) == -np.inf
 
 
+@pytest.mark.parametrize("unit", [2.0**-660, 2.0**660])
+def test_moments_and_quantiles_are_right_in_units_whose_squares_are_not(unit):
+    """A power of two changes no digit; 2^660 is about 5e198."""
+    weights, means, scales = components()
+    plain = build()
+    ours = PredictiveDistribution.from_components(weights, unit * means, unit * scales)
+    np.testing.assert_array_equal(ours.mean(), unit * plain.mean())
+    np.testing.assert_array_equal(ours.std(), unit * plain.std())
+    levels = [0.1, 0.5, 0.99]
+    np.testing.assert_allclose(
+        ours.quantile(levels), unit * plain.quantile(levels), rtol=1e-9
+    )
+
+
 def test_weight_of_zero_removes_a_component():
     ours = single([1.0, 0.0], [0.0, 9.0], [1.0, 1e-3])
     np.testing.assert_allclose(ours.log_prob([9.0]), stats.norm.logpdf(9.0))

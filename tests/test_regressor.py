@@ -522,6 +522,40 @@ def test_partial_fit_goes_on_from_chunk_to_chunk(new):
     assert model.score(*new) > 0.7
 
 
+def test_every_row_of_a_chunk_is_learned_from():
+    """Of 21 rows a batch of 16 would leave five out."""
+    X, y = wave(21, seed=0)
+    settings = QUICK | {"batch_size": "auto", "n_estimators": 1}
+    start = CVAERegressor(**settings).partial_fit(*wave(60, seed=1))
+
+    def weights(targets):
+        return copy.deepcopy(start).partial_fit(X, targets).learned_.weights
+
+    base = weights(y)
+    for row in range(21):
+        assert not np.array_equal(weights(y + (np.arange(21) == row)), base), row
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_calls_with_a_fixed_seed_learn_as_well_as_with_others(seed):
+    """Noise and dropout that came again would be learned by heart.
+
+    With noise that came again these two ended 0.15 and 0.44 nats below.
+    """
+    X, y = wave(60, seed)
+    new = wave(500, seed=9)
+
+    def score(random_state):
+        settings = {"batch_size": "auto", "n_samples": 64}
+        settings |= {"random_state": random_state}
+        model = CVAERegressor(**QUICK | settings)
+        for _ in range(50):
+            model.partial_fit(X, y)
+        return model.score_samples(*new).mean()
+
+    assert score(seed) > score(np.random.RandomState(seed)) - 0.15
+
+
 def test_warm_start_goes_on_where_fit_ended(data):
     X, y = data
     model = fit(X, y, TRAINED | {"warm_start": True})
@@ -830,6 +864,29 @@ def test_weights_say_how_often_a_row_counts():
     assert abs(plain.cdf(zeros).mean() - 0.5) < 0.092
     assert abs(weighted.cdf(zeros).mean() - 0.1) < 0.028
     assert abs(weighted.mean().mean() - 0.8) < 0.085
+
+
+def test_weights_count_with_several_outputs():
+    """As above, for two outputs, whose bound is another one; likewise four errors."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1.0, 1.0, (400, 1))
+    side = np.tile([1.0, -1.0], 200)
+    y = np.column_stack([side, -side]) + 0.1 * rng.standard_normal((400, 2))
+    weight = np.where(side > 0, 9.0, 1.0)
+    model = CVAERegressor(**TRAINED).fit(X, y, weight)
+    cdf = model.predict_distribution(X).cdf(np.zeros((400, 2)))
+    np.testing.assert_allclose(cdf.mean(axis=0), [0.1, 0.9], atol=0.028)
+
+
+def test_every_output_has_a_floor_of_its_own():
+    """One output is a line rounded to halves, the other the line as it is."""
+    X = np.random.default_rng(0).normal(size=(200, 1))
+    y = np.column_stack([np.round(2 * X[:, 0]) / 2, X[:, 0]])
+    settings = {"max_iter": 80, "learning_rate_init": 2e-2, "n_components": 0}
+    _, std = fit(X, y, settings).predict(X, return_std=True)
+    floor = 0.5 / np.sqrt(12)
+    assert (std[:, 0] >= floor).all()
+    assert np.median(std[:, 1]) < 0.7 * floor
 
 
 def test_rows_of_weight_zero_are_as_if_they_were_not_there(data):

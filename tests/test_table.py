@@ -7,6 +7,7 @@ from scipy import stats
 
 from skvae import CVAERegressor, VAETransformer
 from skvae._table import codec, reading
+from skvae._table.distinct import distinct_values
 from skvae._table.schema import (
     BINARY,
     CONTINUOUS,
@@ -104,11 +105,47 @@ def test_the_rounding_error_moves_with_the_units_and_not_with_the_origin():
 
 def test_the_resolution_is_the_rounding_error_in_standard_deviations():
     values = np.random.default_rng(0).normal(50.0, 10.0, size=300).round()
-    learned, exact = column(values), column(values + np.linspace(0, 1e-9, 300))
+    learned, exact = column(values), column(values + np.linspace(0, 1e-4, 300))
     assert learned.resolution == pytest.approx(rounding_error(values) / values.std())
     assert learned.resolution == pytest.approx(1 / np.sqrt(12) / 10.0, rel=0.1)
     assert exact.resolution == SMALLEST_SCALE  # finer than float32 can tell
     assert column(1e6 * values).resolution == pytest.approx(learned.resolution)
+
+
+def test_what_floats_leave_of_a_sum_is_no_resolution():
+    """y = (b + k / 10) - b for b of one decimal: k / 10, but for the last bits."""
+    rng = np.random.default_rng(0)
+    k, b = rng.integers(1, 5, 300), rng.uniform(0, 3, 300).round(1)
+    clean = (k / 10).round(1)
+    dusty = (b + k / 10).round(1) - b
+    assert len(np.unique(dusty)) > 4
+    assert np.abs(dusty - clean).max() < 1e-15
+    assert rounding_error(dusty) == pytest.approx(rounding_error(clean), rel=1e-9)
+    assert column(dusty).resolution == pytest.approx(column(clean).resolution, rel=1e-9)
+    np.testing.assert_allclose(column(dusty).lattice, [0.1, 0.2, 0.3, 0.4], rtol=1e-12)
+    assert len(learn_knots(dusty, np.ones(300))) == 4
+    # most rows alike, and a value far away, do not blur the rest
+    steady = np.r_[np.zeros(200), dusty, 1e12]
+    assert len(distinct_values(steady)[0]) == 6
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.7e9])
+def test_values_that_differ_are_kept_as_they_are(offset):
+    """Of many sizes; seconds since 1970 to the microsecond; far apart."""
+    values = np.random.default_rng(0).lognormal(sigma=4.0, size=2000)
+    if offset:
+        values = offset + np.arange(1000) / 1e6
+    values = np.r_[values, -1e308, 1e308]
+    distinct, place = distinct_values(values)
+    np.testing.assert_array_equal(distinct, np.unique(values))
+    np.testing.assert_array_equal(distinct[place], values)
+
+
+def test_the_most_frequent_of_alike_values_stands_for_them():
+    values = np.array([0.1 + 0.2, 0.3, 0.3, 1.0, 2.0, 0.3])
+    distinct, place = distinct_values(values)
+    assert distinct.tolist() == [0.3, 1.0, 2.0]
+    assert place.tolist() == [0, 0, 0, 1, 2, 0]
 
 
 def test_the_floor_never_exceeds_the_spread_of_the_column():

@@ -193,13 +193,16 @@ def fit(
     seed: int,
     device: str,
     start: Learned | None = None,
+    n_epochs_before: int = 0,
     keep_moments: bool = False,
     on_epoch: Callable[[int, float], bool] | None = None,
 ) -> tuple[Learned, FitRecord]:
-    """Train the members; begin at ``start`` where given.
+    """Train the members; begin at ``start`` where given, of ``n_epochs_before``.
 
-    ``valid`` gives validation rows instead of an internal split. ``on_epoch`` is
-    called with each epoch and its mean loss, and ends the fit by returning True.
+    With the same seed these keep the split of rows, but not order, noise and dropout,
+    which would be the same in each of many short fits. ``valid`` gives validation rows
+    instead of an internal split. ``on_epoch`` is called with each epoch and its mean
+    loss, and ends the fit by returning True.
     """
     where = runtime.resolve_device(device)
     generator = Generator(where)
@@ -218,6 +221,9 @@ def fit(
         valid_rows = _rows(valid, like)
         index = torch.randperm(len(valid), generator=generator, device=where)
         split = train.Split(split.train, index.expand(n_members, -1))
+    if start is not None:
+        later = np.random.SeedSequence([seed, n_epochs_before])
+        generator.manual_seed(int(later.generate_state(1)[0]))
     with runtime.threads_for(_product(model_config, config, split.train.shape[1])):
         trained = train.fit_weights(
             model,
@@ -321,7 +327,8 @@ def _held_out(fraction: float, n_rows: int) -> int:
 
 def _product(model: ModelConfig, config: TrainConfig, n_rows: int) -> float:
     """Multiply-adds of the largest matrix product of a training step."""
-    batch = train.auto_batch_size(config.batch_size, n_rows) * config.n_draws
+    _, batch_size = train.batches(config, n_rows)
+    batch = batch_size * config.n_draws
     width = max(*model.hidden_layer_sizes, model.n_columns, model.n_conditions, 1)
     n_classes = max(1, len(model.classes))
     return float(model.n_estimators * batch * n_classes * width * width)

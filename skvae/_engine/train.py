@@ -167,6 +167,19 @@ def auto_batch_size(batch_size: int | str, n_rows: int) -> int:
     return min(batch_size, n_rows)
 
 
+def batches(config: TrainConfig, n_rows: int) -> tuple[int, int]:
+    """Batches of an epoch, and rows in each.
+
+    An epoch leaves out the rows that do not fill a batch, others each time. The only
+    epoch of ``partial_fit`` leaves out none: some count twice, less than one a batch.
+    """
+    batch_size = auto_batch_size(config.batch_size, n_rows)
+    if not config.constant_rate:
+        return n_rows // batch_size, batch_size
+    n_batches = -(-n_rows // batch_size)
+    return n_batches, -(-n_rows // n_batches)
+
+
 def planned_epochs(config: TrainConfig, n_batches: int) -> int:
     """Epochs that a fit takes unless it stops early: ``max_steps`` may end it first."""
     return min(config.max_iter, max(1, config.max_steps // n_batches))
@@ -410,8 +423,7 @@ def fit_weights(
     after each epoch with its losses (E,) and ends the fit by returning True.
     """
     n_members, n_train = split.train.shape
-    batch_size = auto_batch_size(config.batch_size, n_train)
-    n_batches = n_train // batch_size
+    n_batches, batch_size = batches(config, n_train)
     n_epochs = planned_epochs(config, n_batches)
     weights = model.layout.initial(n_members, generator) if start is None else start
     schedule = schedules.build(config, n_epochs * n_batches)
@@ -469,11 +481,12 @@ def fit_weights(
 
 
 def shuffle(index: Tensor, n_rows: int, generator: Generator) -> Tensor:
-    """Draw ``n_rows`` of each member's rows (E, n) in a fresh order."""
+    """Draw ``n_rows`` of each member's rows (E, n) in a fresh order, begun again."""
     keys = torch.rand(
         index.shape, generator=generator, device=index.device, dtype=torch.float32
     )
-    return index.gather(1, keys.argsort(dim=1)[:, :n_rows])
+    place = torch.arange(n_rows, device=index.device) % index.shape[1]
+    return index.gather(1, keys.argsort(dim=1)[:, place])
 
 
 def diverged(loss: Tensor, bound: Tensor, floor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from skvae._table.distinct import distinct_values
 from skvae._table.reading import Labels, Levels, RawTable
 from skvae._table.scores import Knots, learn_knots
 from skvae._table.warps import Identity, Log, Warp, warp_for, weighted_quantiles
@@ -374,7 +375,7 @@ def _scored(column: Column, cells: Array, weight: Array) -> Column:
 
 def recurring(values: Array) -> tuple[float, ...]:
     """Return the distinct values if they recur, else nothing."""
-    distinct = np.unique(values)
+    distinct, _ = distinct_values(values)
     often = len(distinct) <= min(MOST_RECURRING, len(values) // OFTEN)
     return tuple(distinct.tolist()) if often else ()
 
@@ -384,13 +385,14 @@ def rounding_error(values: Array, weight: Array | None = None) -> float:
 
     The median over rows of the gap to the nearest other value is the step of a rounded
     column, and next to nothing in a column that is not rounded; uniform rounding over a
-    step h has the standard deviation h / √12. It scales with the values.
+    step h has the standard deviation h / √12. It scales with the values. What floating
+    point leaves of sums of rounded numbers is no gap.
     """
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, place = distinct_values(values)
     if len(distinct) < 2:
         return 0.0
     gaps = np.diff(distinct)
     nearest = np.minimum(np.append(gaps, np.inf), np.insert(gaps, 0, np.inf))
-    count = np.bincount(place.ravel(), weight).astype(np.float64)
+    count = np.bincount(place, weight).astype(np.float64)
     (median,) = weighted_quantiles(nearest, count, [0.5])
     return float(median) / np.sqrt(12.0)

@@ -10,6 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from skvae._table.distinct import distinct_values
+
 Array = NDArray[np.float64]
 Knots = tuple[tuple[float, float], ...]  # (value, score), rising in both
 
@@ -24,10 +26,10 @@ def learn_knots(values: Array, weight: Array) -> Knots:
     The score of a value is the normal quantile of its rank, the middle one where rows
     tie. Columns of many values keep knots at even steps of the score.
     """
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, place = distinct_values(values)
     if len(distinct) < 3:
         return ()
-    share = np.bincount(place.ravel(), weight)
+    share = np.bincount(place, weight)
     rank = (np.cumsum(share) - 0.5 * share) / share.sum()
     # at the ends there may be rows of next to no weight
     rank = rank.clip(SMALLEST_RANK, 1.0 - SMALLEST_RANK)
