@@ -1,5 +1,7 @@
 """``VAEClassifier``: a few labels and many rows in; classes, densities, rows out."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -274,7 +276,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
-    ) -> "VAEClassifier":
+    ) -> VAEClassifier:
         """Learn the classes and the distribution of the rows of each.
 
         Parameters
@@ -319,7 +321,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> "VAEClassifier":
+    ) -> VAEClassifier:
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes the classes and how frequent they are, and the kinds and

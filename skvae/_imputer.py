@@ -1,5 +1,7 @@
 """``VAEImputer``: a table with holes in, the completed table out."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from typing import Any, Self
@@ -204,7 +206,7 @@ class VAEImputer(LatentVariableEstimator):
         y: None = None,
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
-    ) -> "VAEImputer":
+    ) -> VAEImputer:
         """Learn the distribution of the rows of ``X``.
 
         Parameters
@@ -255,7 +257,7 @@ class VAEImputer(LatentVariableEstimator):
 
     def partial_fit(
         self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
-    ) -> "VAEImputer":
+    ) -> VAEImputer:
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, and which of them are

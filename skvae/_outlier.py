@@ -1,5 +1,7 @@
 """``VAEOutlierDetector``: rows that the model of the others finds unlikely."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -31,12 +33,12 @@ class Exemplars:
     weight: Array  # (K,)
     key: Array  # (K,), uniform: those with the smallest are kept
 
-    def joined(self, other: "Exemplars") -> "Exemplars":
+    def joined(self, other: Exemplars) -> Exemplars:
         """Return the rows of both."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Exemplars(*(np.concatenate(pair) for pair in pairs))
 
-    def thinned(self, most: int) -> "Exemplars":
+    def thinned(self, most: int) -> Exemplars:
         """Keep a random ``most`` of the rows at most. Vitter (1985), sec. 2."""
         kept = np.sort(np.argsort(self.key)[:most])
         return Exemplars(self.rows[kept], self.weight[kept], self.key[kept])
@@ -370,7 +372,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         y: None = None,
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
-    ) -> "VAEOutlierDetector":
+    ) -> VAEOutlierDetector:
         """Learn the distribution of the rows of ``X``, outliers among them or not.
 
         Parameters
@@ -407,7 +409,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def partial_fit(
         self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
-    ) -> "VAEOutlierDetector":
+    ) -> VAEOutlierDetector:
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, so its rows should be

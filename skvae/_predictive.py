@@ -5,6 +5,8 @@ scores, regions and draws flow out, float64 in the original units of y. Letters 
 `skvae._mixture`: N rows, M draws (members x draws of z), O outputs, K components.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -106,7 +108,7 @@ class PredictiveDistribution:
         means: ArrayLike,
         scales: ArrayLike,
         single_output: bool | None = None,
-    ) -> "PredictiveDistribution":
+    ) -> PredictiveDistribution:
         """Make a distribution from arrays in hand.
 
         Parameters

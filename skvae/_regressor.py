@@ -1,5 +1,7 @@
 """``CVAERegressor``: features and targets in; the distribution of y given X out."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -291,7 +293,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
-    ) -> "CVAERegressor":
+    ) -> CVAERegressor:
         """Learn the distribution of ``y`` given ``X``.
 
         Parameters
@@ -333,7 +335,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> "CVAERegressor":
+    ) -> CVAERegressor:
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes the scales of features and targets, so its rows should be
@@ -373,7 +375,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         X : DataFrame or array-like of shape (n_samples, n_features)
         return_std : bool, default=False
             Whether to return the predictive standard deviation too.
-        quantiles : sequence of float, optional
+        quantiles : float or sequence of float, optional
             Levels in (0, 1): return these quantiles instead of the mean.
 
         Returns
@@ -457,13 +459,14 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
         tails = _conformal.calibrated_tails(self.conformal_tails_, coverage)
         return distribution.central_interval(tails)
 
-    def conformalize(self, X: ArrayLike, y: ArrayLike) -> "CVAERegressor":
+    def conformalize(self, X: ArrayLike, y: ArrayLike) -> CVAERegressor:
         """Calibrate ``predict_interval`` on rows that ``fit`` has not seen.
 
         Intervals then hold a new target with at least the probability asked for, of
         each output on its own, in finite samples and however wrong the model is: as
         long as new rows and these are exchangeable. That is an average over rows, not
-        a promise for each X. A further ``fit`` or ``partial_fit`` undoes it.
+        a promise for each X. A further ``fit`` or ``partial_fit`` undoes it. Quantiles,
+        distributions, draws and densities stay those of the model.
 
         Parameters
         ----------

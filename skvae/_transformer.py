@@ -1,5 +1,7 @@
 """``VAETransformer``: a table in; latents, likelihoods, imputations, new rows out."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -28,13 +30,13 @@ MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
 DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
 
 
-def _has_codes(model: "VAETransformer") -> bool:
+def _has_codes(model: VAETransformer) -> bool:
     """Whether the latent is one of codes."""
     fitted = getattr(model, "learned_", None)
     return (fitted.config.latent if fitted else model.latent) == "vq"
 
 
-def _offers_codes(model: "VAETransformer") -> bool:
+def _offers_codes(model: VAETransformer) -> bool:
     """Whether there is ``codes``, and why not, for ``available_if``."""
     if not _has_codes(model):
         raise AttributeError("Only latent='vq' has codes.")
@@ -329,7 +331,7 @@ class VAETransformer(GeneratedTable):
         y: None = None,
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
-    ) -> "VAETransformer":
+    ) -> VAETransformer:
         """Learn the distribution of the rows of ``X``.
 
         Parameters
@@ -372,7 +374,7 @@ class VAETransformer(GeneratedTable):
         X: ArrayLike,
         y: None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> "VAETransformer":
+    ) -> VAETransformer:
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, so its rows should be
@@ -676,7 +678,7 @@ class VAETransformer(GeneratedTable):
         self._n_features_out = model.n_components
         return model
 
-    def _count_codes(self, data: Any) -> "VAETransformer":
+    def _count_codes(self, data: Any) -> VAETransformer:
         """Learn how many codes are in use, where there are any."""
         if _has_codes(self):
             index = self._engine().codes(data)

@@ -1,5 +1,7 @@
 """Pictures of fitted models, as scikit-learn's displays; they need matplotlib."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,14 +130,14 @@ class LatentTraversalDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: "VAETransformer",
+        estimator: VAETransformer,
         X: ArrayLike,
         *,
         dimensions: Sequence[int] | None = None,
         n_steps: int = 9,
         image_shape: tuple[int, int] | None = None,
         ax: Any = None,
-    ) -> "LatentTraversalDisplay":
+    ) -> LatentTraversalDisplay:
         """Move the latents of the rows of ``X`` and plot what they decode to.
 
         Parameters
@@ -204,7 +206,7 @@ class LatentTraversalDisplay:
         display = cls(values, rows, dimensions, names, image_shape, kl)
         return display.plot(ax)
 
-    def plot(self, ax: Any = None) -> "LatentTraversalDisplay":
+    def plot(self, ax: Any = None) -> LatentTraversalDisplay:
         """Draw one panel a dimension.
 
         Parameters
@@ -291,7 +293,7 @@ class LossCurveDisplay:
     @classmethod
     def from_estimator(
         cls, estimator: Any, *, kind: str = "loss", ax: Any = None
-    ) -> "LossCurveDisplay":
+    ) -> LossCurveDisplay:
         """Plot the training of a fitted estimator.
 
         Parameters
@@ -335,7 +337,7 @@ class LossCurveDisplay:
             curves["held out"] = -np.asarray(estimator.validation_scores_)
         return cls(curves, "nats per row").plot(ax)
 
-    def plot(self, ax: Any = None) -> "LossCurveDisplay":
+    def plot(self, ax: Any = None) -> LossCurveDisplay:
         """Draw the curves over the epochs.
 
         Parameters

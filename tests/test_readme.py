@@ -14,8 +14,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | 
 @pytest.mark.filterwarnings("ignore:All 8 latent dim", "ignore:Training stopped")
 @pytest.mark.slow
 def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 11, (
-        "3 regression, 2 imputation, 2 anomalies, mixed, family, few labels, chunks"
+    assert len(BLOCKS) == 12, (
+        "4 regression, 2 imputation, 2 anomalies, mixed, family, few labels, chunks"
     )
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -23,6 +23,7 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
         exec(compile(block, str(README), "exec"), names)
     assert names["interval"].shape == (111, 2)
     assert names["draws"].shape == (100, 111)
+    assert names["log_prob"].shape == (111,)
     assert names["latent"].shape == (178, 8)
     assert len(names["five"]) == 5
     assert len(names["new"]) == 10

@@ -118,7 +118,10 @@ def _positions(
 
 
 def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: ignore[type-arg]
-    shown = ", ".join(repr(label) for label in labels[:5])
+    shown = ", ".join(
+        f"{label:g}" if isinstance(label, float) else repr(label)
+        for label in labels[:5]
+    )
     more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
     message = f"{where} has categories that fit has not seen: {shown}{more}."
     if unknown == "error":

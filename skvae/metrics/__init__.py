@@ -2,6 +2,10 @@
 
 Distributions, draws, quantiles or intervals and the true y go in; numbers in the units
 of y, or in nats, come out.
+
+Scorers are for ``scoring=...`` of scikit-learn, where more is better:
+``neg_log_likelihood_scorer`` gives minus the negative log-likelihood, which is the mean
+log density of y in nats, ``neg_crps_scorer`` minus the mean CRPS in the units of y.
 """
 
 from skvae.metrics._calibration import (

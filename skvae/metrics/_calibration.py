@@ -3,6 +3,8 @@
 Letters: N rows, O outputs, S draws, Q levels.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

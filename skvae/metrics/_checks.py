@@ -3,6 +3,8 @@
 Letters: N rows, O outputs, S draws, Q quantiles. Every refusal names the argument.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Integral
 

@@ -5,6 +5,8 @@ regressor inside, since they forward neither ``predict_distribution`` nor the ``
 ``score_samples``.
 """
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Scorers: a fitted estimator, X and y in; a number of which more is better out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -99,7 +101,7 @@ class DistributionScorer:
 
     def set_score_request(
         self, *, sample_weight: bool | str | None
-    ) -> "DistributionScorer":
+    ) -> DistributionScorer:
         """Return a copy that requests ``sample_weight`` from the metadata routing.
 
         Parameters

@@ -3,6 +3,8 @@
 Letters: N rows, O outputs, S draws, Q quantiles. Lower is better.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
