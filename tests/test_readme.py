@@ -23,7 +23,6 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
         exec(compile(block, str(README), "exec"), names)
     assert names["interval"].shape == (111, 2)
     assert names["draws"].shape == (100, 111)
-    assert names["log_prob"].shape == (111,)
     assert names["latent"].shape == (178, 8)
     assert len(names["five"]) == 5
     assert len(names["new"]) == 10
