@@ -23,6 +23,9 @@ from skvae._transformer import VAETransformer
 Array = NDArray[np.floating]
 
 FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
+# of the rows seen, a random choice: those that tell what is typical of a cell, and
+# those that tell where to cut after a further chunk
+TYPICAL_ROWS, SCORED_ROWS = 256, 1024
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Exemplars:
     """Encoded rows, a random choice among those seen, that a density stands on."""
 
     rows: Array  # (K, D)
+    units: Array  # (K, D), nats: from log densities of encoded cells to original ones
     weight: Array  # (K,)
     key: Array  # (K,), uniform: those with the smallest are kept
 
@@ -41,7 +45,7 @@ class Exemplars:
     def thinned(self, most: int) -> Exemplars:
         """Keep a random ``most`` of the rows at most. Vitter (1985), sec. 2."""
         kept = np.sort(np.argsort(self.key)[:most])
-        return Exemplars(self.rows[kept], self.weight[kept], self.key[kept])
+        return Exemplars(*(field[kept] for field in vars(self).values()))
 
     def places(self, rows: Array) -> NDArray[np.intp]:
         """Which exemplar each of ``rows`` (N, D) is, bit for bit, or -1: (N,)."""
@@ -55,7 +59,8 @@ class RowDensity(VAETransformer):
     """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
 
     ``density_`` is what scores rows: the trained model with noise added to its rows, at
-    the latents of ``exemplars_``.
+    the latents of ``exemplars_``. ``typical_`` (D,) is the log density that a cell of
+    each column has given the others, in the median.
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
@@ -70,9 +75,10 @@ class RowDensity(VAETransformer):
         most: int,
         proceed: bool,
     ) -> tuple[Array, Array]:
-        """Make the density; return the rows' scores and weights, where positive.
+        """Make the density; return scores of rows and their weights, where positive.
 
-        ``most`` exemplars, of rows of earlier chunks, too, with ``proceed``.
+        ``most`` exemplars, of rows of earlier chunks, too, with ``proceed``: scores are
+        then of a choice of these. Missing cells count as typical ones.
         """
         self.density_ = self.learned_.smoothed(smoothing)
         table = self._read_table(X, reset=False)
@@ -82,35 +88,57 @@ class RowDensity(VAETransformer):
         rows = canonical(codec.encode(self.schema_, table, "X", "ignore"))
         rows_before = self.n_rows_ if proceed else 0
         rng = np.random.default_rng([draw_seed(self.random_state), rows_before])
-        exemplars = Exemplars(rows, weight, rng.random(len(rows)))
-        if proceed:
-            exemplars = self.exemplars_.joined(exemplars)
-        self.exemplars_ = exemplars.thinned(most)
         self.n_rows_ = rows_before + len(rows)
-        return self._scores(table, rows), weight
+        units = self._units(table, rows)
+        seen = Exemplars(rows, units, weight, rng.random(len(rows)))
+        exemplars = self.exemplars_.joined(seen) if proceed else seen
+        self.exemplars_ = exemplars.thinned(most)
+        chosen = self.exemplars_.thinned(TYPICAL_ROWS)
+        self.typical_ = typical(self._cells(chosen.rows, chosen.units))
+        scored = self.exemplars_.thinned(SCORED_ROWS) if proceed else seen
+        return self._whole(scored.rows, scored.units), scored.weight
 
     def log_prob(self, X: ArrayLike) -> Array:
         """Log density of the observed cells of each row, in original units: (N,)."""
-        table, encoded = self._encode(X, self.schema_)
-        return self._scores(table, canonical(encoded))
+        return self._scores(*self._read_rows(X))
+
+    def log_prob_whole(self, X: ArrayLike) -> Array:
+        """Return the same as if missing cells were there and typical: (N,)."""
+        return self._whole(*self._read_rows(X))
 
     def log_prob_given_others(self, X: ArrayLike) -> Array:
         """Return log p(x_d | all other cells of x) in original units: (N, D)."""
-        from skvae._engine import door
+        cells = self._cells(*self._read_rows(X))
+        return np.where(np.isnan(cells), 0.0, cells)
 
+    def _read_rows(self, X: ArrayLike) -> tuple[Array, Array]:
+        """Encode rows; tell what turns their log densities to original units."""
         table, encoded = self._encode(X, self.schema_)
-        engine = door.Engine(self.density_, self.device)
-        cells = engine.log_prob_given_others(*self._question(canonical(encoded)))
-        cells -= codec.log_scale(self.schema_, table)
-        known = np.where(np.isnan(encoded), 0.0, cells)
-        return known + self._log_novel(table, encoded)
+        rows = canonical(encoded)
+        return rows, self._units(table, rows)
 
-    def _scores(self, table: RawTable, rows: Array) -> Array:
+    def _units(self, table: RawTable, rows: Array) -> Array:
+        """Nats by cell, (N, D): 0 for known categories, ``NaN`` where missing."""
+        nats = self._log_novel(table, rows) - codec.log_scale(self.schema_, table)
+        return np.where(np.isnan(table.values), np.nan, nats)
+
+    def _scores(self, rows: Array, units: Array) -> Array:
         from skvae._engine import door
 
         engine = door.Engine(self.density_, self.device)
-        cells = self._log_novel(table, rows) - codec.log_scale(self.schema_, table)
-        return engine.log_prob_by(*self._question(rows)) + cells.sum(axis=1)
+        return engine.log_prob_by(*self._question(rows)) + np.nansum(units, axis=1)
+
+    def _whole(self, rows: Array, units: Array) -> Array:
+        missing = np.where(np.isnan(units), self.typical_, 0.0)
+        return self._scores(rows, units) + missing.sum(axis=1)
+
+    def _cells(self, rows: Array, units: Array) -> Array:
+        """Log density of each cell given the others, (N, D); ``NaN`` where missing."""
+        from skvae._engine import door
+
+        engine = door.Engine(self.density_, self.device)
+        cells = engine.log_prob_given_others(*self._question(rows))
+        return np.where(np.isnan(rows), 0.0, cells) + units
 
     def _question(self, rows: Array) -> tuple[Any, Any, NDArray[np.intp]]:
         """Exemplars, encoded rows, and which of the first each of these is."""
@@ -129,6 +157,13 @@ class RowDensity(VAETransformer):
         novel = ~np.isnan(table.values) & np.isnan(encoded)
         n_categories = np.array([len(c.categories) for c in self.schema_.columns])
         return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
+
+
+def typical(cells: Array) -> Array:
+    """Median of each column of (N, D), 0 where it has nothing but ``NaN``: (D,)."""
+    return np.array(
+        [np.median(c[seen]) if (seen := ~np.isnan(c)).any() else 0.0 for c in cells.T]
+    )
 
 
 def canonical(rows: Array) -> Array:
@@ -237,7 +272,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     Attributes
     ----------
     offset_ : float
-        Rows that score lower are outliers.
+        Rows that score lower are outliers, see ``decision_function``.
     vae_ : VAETransformer
         The fitted model, for latents, draws and imputations; its own ``score_samples``
         has no ``smoothing``.
@@ -413,10 +448,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, so its rows should be
-        typical. ``offset_`` is that of the rows of the last call. The learning rate and
-        the weight of the KL stay at ``learning_rate_init`` and ``beta``; no rows are
-        held out. Rows that come again count again, as new ones: they then vouch for
-        themselves in the scores, so that ``fit`` is better for rows of several passes.
+        typical. ``offset_`` is that of 1024 of the rows of all calls, a random choice.
+        The learning rate and the weight of the KL stay at ``learning_rate_init`` and
+        ``beta``; no rows are held out. Rows that come again count again, as new ones:
+        they then vouch for themselves in the scores, so that ``fit`` is better for rows
+        of several passes.
 
         Parameters
         ----------
@@ -455,6 +491,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def decision_function(self, X: ArrayLike) -> Array:
         """``score_samples(X) - offset_``: negative for outliers.
 
+        Log densities of rows with other cells missing are in other units and do not
+        compare, so each missing cell adds what one of its column typically has: the
+        median over 256 rows of ``fit`` of ``score_features``.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
@@ -464,7 +504,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         score : ndarray of shape (n_samples,)
             In nats; higher is more normal.
         """
-        return self.score_samples(X) - self.offset_
+        model, rows = self._model_and_rows(X)
+        return model.log_prob_whole(rows) - self.offset_
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """Tell outliers from the rest.

@@ -438,9 +438,57 @@ def test_chunks_are_learned_one_after_the_other():
     odd = np.random.default_rng(2).permuted(normal, axis=0)
     score = detector.score_samples([*normal, *odd])
     assert roc_auc_score(np.repeat([1, 0], 200), score) > 0.8
-    # the fence of the last chunk
-    lower, upper = np.quantile(detector.score_samples(X[400:]), [0.25, 0.75])
-    assert detector.offset_ == pytest.approx(lower - 1.5 * (upper - lower))
+
+
+def test_the_offset_after_chunks_is_that_of_all_rows():
+    X = correlated(300, 0)
+    detector = VAEOutlierDetector(**QUICK)
+    for rows in (X[:150], X[150:299], X[299:]):  # the last one of a single row
+        detector.partial_fit(rows)
+        seen = X[: detector.vae_.n_rows_]
+        lower, upper = np.quantile(detector.score_samples(seen), [0.25, 0.75])
+        assert detector.offset_ == pytest.approx(lower - 1.5 * (upper - lower))
+    chunks = [correlated(400, seed) for seed in range(1, 6)]
+    for rows in chunks:
+        detector.partial_fit(rows)
+    scores = detector.score_samples(np.concatenate([X, *chunks]))
+    lower, upper = np.quantile(scores, [0.25, 0.75])
+    # of 2300 rows 1024: their quartiles have an error of .04 of the distance
+    fence = lower - 1.5 * (upper - lower)
+    assert detector.offset_ == pytest.approx(fence, abs=0.4 * (upper - lower))
+
+
+@pytest.mark.parametrize("contamination", ["auto", 0.05])
+def test_the_units_of_columns_with_holes_change_no_decision(contamination):
+    """A hole would else shift a score by the log of the unit."""
+    X, rng = correlated(300, 0, 3), np.random.default_rng(1)
+    X[:5] = X[5:].mean(axis=0) + 40.0 * np.array([1.0, -1.0, 1.0])
+    X[5:][rng.random((295, 3)) < 0.15] = np.nan
+    settings = QUICK | {"contamination": contamination, "max_iter": 40}
+    plain = VAEOutlierDetector(**settings).fit(X)
+    decision = plain.decision_function(X)
+    for unit in (1e6, 1e-6, [1e-3, 1.0, 1e9]):
+        other = VAEOutlierDetector(**settings).fit(X * unit)
+        found = other.decision_function(X * unit)
+        np.testing.assert_allclose(found, decision, rtol=1e-3, atol=1e-3)
+    assert (decision[:5] < 0).all()
+    has_hole = np.isnan(X).any(axis=1)
+    for group in (has_hole, ~has_hole):
+        assert (decision[5:][group[5:]] < 0).mean() < 0.15
+
+
+def test_a_missing_cell_counts_as_a_typical_one(fitted):
+    X = correlated(200, 5)
+    whole = fitted.decision_function(X)
+    said = fitted.score_features(X)
+    for column in range(5):
+        holes = X.copy()
+        holes[:, column] = np.nan
+        change = fitted.decision_function(holes) - whole
+        # the same for all rows: what such a cell typically says
+        typical = change + said[:, column]
+        np.testing.assert_allclose(typical, typical.mean(), atol=1e-6)
+        assert np.median(change) == pytest.approx(0.0, abs=0.3)
 
 
 def test_a_chunk_of_other_columns_is_refused_and_names_may_be_missing():
