@@ -94,6 +94,8 @@ class LatentVariableEstimator(
             table = reading.read_frame(X, name)
             if reset:
                 validate_data(self, X, reset=True, skip_check_array=True)
+            else:
+                self._check_names(table.names, name)
         elif reading.holds_text(X):
             cells = np.asarray(X, dtype=object)
             validate_data(
@@ -117,9 +119,27 @@ class LatentVariableEstimator(
                 ensure_min_features=0,
             )
             table = reading.read_array(values, str(values.dtype))
+        if reset:
+            self._columns = table.names if table.frame is not None else None
         self._check_size(table, min_rows, name)
         reading.check_finite(table, name)
         return table
+
+    def _check_names(self, names: Sequence[Hashable], name: str) -> None:
+        """Refuse other names that are no text, of which scikit-learn says nothing."""
+        fitted = self._columns
+        if fitted is None or any(
+            all(isinstance(label, str) for label in labels)
+            for labels in (names, fitted)
+        ):
+            return
+        for i, (label, expected) in enumerate(zip(names, fitted, strict=True)):
+            if label != expected:
+                raise ValueError(
+                    f"{name} has other columns than in fit: the one at {i} is "
+                    f"{label!r}; expected {expected!r}. Give the columns of fit, in "
+                    "their order."
+                )
 
     def _check_size(self, table: RawTable, min_rows: int, name: str = "X") -> None:
         """Refuse a table of too few rows or columns, in scikit-learn's words."""

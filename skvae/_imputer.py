@@ -306,9 +306,8 @@ class VAEImputer(LatentVariableEstimator):
         n_draws = 1 if self.sample_posterior else None
         rows = self._complete(table, n_draws, self.random_state_)[0]
         if self.indicator_ is not None:
-            names = self.indicator_.get_feature_names_out(self._names())
             found = self.indicator_.transform(_marks(table))
-            rows = gaps.append_indicators(rows, found, names)
+            rows = gaps.append_indicators(rows, found, self.get_feature_names_out())
         output = _get_output_config("transform", self)["dense"]
         if output == "polars" and table.frame is not None:
             return to_polars(rows)
@@ -376,9 +375,6 @@ class VAEImputer(LatentVariableEstimator):
     def _check_flags(self) -> None:
         for name in ("sample_posterior", "add_indicator", "keep_empty_features"):
             check_flag(name, getattr(self, name))
-
-    def _names(self) -> NDArray[np.object_]:
-        return _check_feature_names_in(self)
 
     def _learn_columns(
         self, table: RawTable, rows: RawTable, weight: NDArray[np.floating]

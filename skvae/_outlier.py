@@ -582,6 +582,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             return self.vae_, X
         validate_data(self, X, reset=False, skip_check_array=True)
         names = getattr(self.vae_, "feature_names_in_", None)
+        if names is None and self.vae_.schema_.is_frame:  # of names that are no text
+            return self.vae_, X
         return self.vae_, with_names(X, names)
 
     def _offset(self, scores: Array, weight: Array) -> float:

@@ -562,3 +562,30 @@ def test_the_iterative_imputer_takes_the_same_options():
     options = {"sample_posterior", "add_indicator", "keep_empty_features"}
     assert options <= set(IterativeImputer().get_params())
     assert options <= set(VAEImputer().get_params())
+
+
+def test_indicators_beside_columns_without_names_work_in_a_pipeline():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    frame = pd.DataFrame(X)  # columns 0, 1, 2
+    frame.iloc[::5, 0] = np.nan
+    imputer = VAEImputer(**QUICK, add_indicator=True)
+    out = imputer.fit_transform(frame)
+    assert out.columns.tolist() == imputer.get_feature_names_out().tolist()
+    assert out.columns.tolist() == ["x0", "x1", "x2", "missingindicator_x0"]
+    assert make_pipeline(imputer, Ridge()).fit(frame, X[:, 1]).score(frame, X[:, 1]) > 0
+
+
+def test_a_constant_with_decimals_is_not_cut_to_fit_integers():
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": 2.5})
+    new = pd.DataFrame({"a": [1.0, 2.0], "b": pd.array([pd.NA, 3], dtype="Int64")})
+    filled = VAEImputer(**QUICK).fit(frame).transform(new)["b"]
+    assert filled.tolist() == [2.5, 3.0]
+
+
+@pytest.mark.parametrize("kind", ["Int8", "UInt16", "Int64"])
+def test_integers_of_polars_stay_what_they_are(kind):
+    polars = pytest.importorskip("polars")
+    cells = polars.Series([1, 2, None, 4] * 10, dtype=getattr(polars, kind))
+    frame = polars.DataFrame({"a": np.arange(40.0), "b": cells})
+    imputer = VAEImputer(**QUICK).set_output(transform="polars")
+    assert imputer.fit_transform(frame)["b"].dtype == getattr(polars, kind)

@@ -1,6 +1,7 @@
 """Tables as they come: text, categories, counts and holes, in and out again."""
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from skvae import CVAERegressor, VAETransformer
+from skvae import CVAERegressor, VAEImputer, VAEOutlierDetector, VAETransformer
 from skvae._table import codec, reading
 from skvae._table.columns import chosen_columns
 from skvae._table.schema import (
@@ -588,3 +589,87 @@ def test_a_row_without_any_cell_is_no_hindrance():
     assert (error[-5:] < 0.02).all()
     filled = model.impute(rows)[-5:]
     assert not filled.isna().any(axis=None)
+
+
+# -- rows that come alone, and columns without names ------------------------------
+
+
+@quick
+@pytest.mark.parametrize("rows", [[[1.0, None]], np.array([[1.0, np.nan]])])
+@pytest.mark.parametrize("Estimator", [VAETransformer, VAEImputer])
+def test_a_row_whose_text_is_missing_is_completed_alone(Estimator, rows):
+    cells = mixed()[["size", "word"]].to_numpy(dtype=object)
+    cells[::9, 1] = None
+    model = Estimator(**QUICK).fit(cells)
+    many = model.impute(np.array([[1.0, None], *cells[:5]], dtype=object))
+    alone = model.impute(rows)
+    assert alone[0, 0] == 1.0
+    assert alone[0, 1] == many[0, 1]
+    drawn = model.impute(rows, 3, random_state=0)
+    assert {draw[0, 1] for draw in drawn} <= {"red", "green", "blue"}
+    if Estimator is VAEImputer:
+        assert model.transform(rows).tolist() == alone.tolist()
+
+
+@quick
+@pytest.mark.parametrize("names", [[0, 1], [("a", 1), ("a", 2)], ["x", 1]])
+@pytest.mark.parametrize(
+    "Estimator", [VAETransformer, VAEImputer, VAEOutlierDetector, CVAERegressor]
+)
+def test_columns_in_another_order_are_refused_whatever_they_are_called(
+    Estimator, names
+):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal([0.0, 9.0], size=(60, 2)))
+    frame.columns = pd.Index(names, tupleize_cols=False)
+    y = () if Estimator is not CVAERegressor else (frame.iloc[:, 0].to_numpy(),)
+    settings = {"hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
+    model = Estimator(2, **settings)
+    if names == ["x", 1]:  # scikit-learn wants all text or none
+        with pytest.raises(TypeError, match="Feature names are only supported if"):
+            model.fit(frame, *y)
+        return
+    model.fit(frame, *y)
+    ask = model.transform if Estimator is not VAEOutlierDetector else model.predict
+    ask(frame)
+    told = rf"other columns than in fit: the one at 0 is {re.escape(repr(names[1]))}"
+    with pytest.raises(ValueError, match=told):
+        ask(frame.iloc[:, ::-1])
+    with pytest.raises(ValueError, match=told):
+        model.partial_fit(frame.iloc[:, ::-1], *y)
+
+
+@quick
+def test_integers_that_floats_do_not_tell_apart_are_no_categories():
+    frame = mixed()[["size"]].assign(key=2**53 + np.arange(len(mixed())) % 3)
+    model = VAETransformer(**QUICK, categorical_features=["key"])
+    told = r"column 'key' is to be categorical .* 2\*\*53 .* astype\(str\)"
+    with pytest.raises(ValueError, match=told):
+        model.fit(frame)
+    assert len(model.fit(frame.astype({"key": str})).schema_.columns[1].categories) == 3
+
+
+@quick
+@pytest.mark.parametrize("dtype", ["string", "object", "category"])
+def test_a_number_may_be_missing_in_a_column_of_any_dtype(dtype):
+    frame = mixed()[["size", "word"]]
+    model = VAETransformer(**QUICK).fit(frame)
+    gone = frame.head(3).assign(size=pd.Series([None] * 3, dtype=dtype))
+    plain = frame.head(3).assign(size=np.nan)
+    np.testing.assert_array_equal(model.score_samples(gone), model.score_samples(plain))
+    given = frame.head(3).assign(size=pd.Series(["a", None, None], dtype=dtype))
+    with pytest.raises(ValueError, match=r"'size' was numeric in fit; .* such as 'a'"):
+        model.score_samples(given)
+
+
+def test_nested_columns_of_polars_are_refused_by_name():
+    polars = pytest.importorskip("polars")
+    for cells, dtype in (
+        ([{"a": 1}] * 30, None),
+        ([[1, 2]] * 30, polars.Array(int, 2)),
+    ):
+        frame = polars.DataFrame(
+            {"a": np.arange(30.0), "nested": polars.Series(cells, dtype=dtype)}
+        )
+        with pytest.raises(ValueError, match=r"column 'nested' holds .*nested objects"):
+            VAETransformer(**QUICK).fit(frame)

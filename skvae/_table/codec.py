@@ -59,8 +59,8 @@ def encode(
 
 def _check_numbers(column: Column, table: RawTable, i: int, where: str) -> None:
     """Refuse cells of column ``i`` that its kind does not have."""
-    if i in table.labels:
-        text = str(table.labels[i][0]) if table.labels[i] else "nothing"
+    if i in table.labels and not np.isnan(table.values[:, i]).all():
+        text = str(table.labels[i][0])
         raise ValueError(
             f"{where} was numeric in fit; got text or categories such as {text!r}. "
             "Convert it with pandas.to_numeric, or refit."
@@ -227,7 +227,8 @@ def fill(table: RawTable, completed: Rows) -> Rows:
     """
     missing = np.isnan(table.values)
     if table.frame is None and not isinstance(completed, pd.DataFrame):
-        return np.where(missing, completed, seen_array(table)).astype(table.dtypes[0])
+        dtype = object if completed.dtype == object else table.dtypes[0]
+        return np.where(missing, completed, seen_array(table)).astype(dtype)
     rows = pd.DataFrame(completed)
     out = rows.copy() if table.frame is None else table.frame.copy()
     for i, label in enumerate(out.columns):

@@ -126,12 +126,18 @@ def complete(table: RawTable, plan: Plan, completed: pd.DataFrame | None) -> Row
                 column = _filled(column, missing[:, i], filler, dtype)
             columns[table.names[i]] = column
         return pd.DataFrame(columns, index=table.frame.index)
-    cells: NDArray[Any] = seen_array(table).astype(table.dtypes[0])
+    fills: dict[int, Any] = {}
     for i in plan.kept:
-        fill: Any = plan.fillers.get(i)
         if i in place:
             assert completed is not None
-            fill = completed.iloc[:, place[i]].to_numpy()[missing[:, i]]
+            fills[i] = completed.iloc[:, place[i]].to_numpy()[missing[:, i]]
+        elif missing[:, i].any():
+            fills[i] = np.array(plan.fillers[i])
+    # rows without text may get some
+    has_text = any(fill.dtype.kind in "OU" for fill in fills.values())
+    cells: NDArray[Any] = seen_array(table)
+    cells = cells.astype(object if has_text else table.dtypes[0])
+    for i, fill in fills.items():
         cells[missing[:, i], i] = fill
     return cells[:, plan.kept]
 
@@ -149,7 +155,11 @@ def _filled(
     elif pd.api.types.is_bool_dtype(column.dtype):
         filler = bool(filler)
     elif pd.api.types.is_integer_dtype(column.dtype):
-        filler = int(filler)  # type: ignore[call-overload]
+        whole = int(filler)  # type: ignore[call-overload]
+        if whole != filler:  # the constant of ``fit`` had decimals
+            column = column.astype("Float64")
+        else:
+            filler = whole
     filled = column.mask(missing, filler)
     if dtype == "bool" or dtype.startswith(("int", "uint")):
         plain = np.dtype(dtype)
@@ -158,8 +168,13 @@ def _filled(
 
 
 def append_indicators(rows: Rows, indicators: Mask, names: Sequence[str]) -> Rows:
-    """Put 0/1 columns that tell where cells were missing beside completed rows."""
+    """Put 0/1 columns that tell where cells were missing beside completed rows.
+
+    ``names`` are those of all columns, text throughout: scikit-learn does not take
+    numbers beside the names of indicators.
+    """
     if isinstance(rows, pd.DataFrame):
-        added = pd.DataFrame(indicators, index=rows.index, columns=list(names))
-        return pd.concat([rows, added], axis=1)
+        added = pd.DataFrame(indicators, index=rows.index)
+        both = pd.concat([rows, added], axis=1)
+        return both.set_axis(list(names), axis=1)
     return np.hstack([rows, indicators.astype(rows.dtype)])

@@ -326,7 +326,7 @@ def to_polars(frame: pd.DataFrame) -> Any:
     columns = {}
     for i, name in enumerate(frame.columns):
         column = frame.iloc[:, i]
-        kind = None
+        kind = getattr(pl, str(column.dtype)) if str(column.dtype) in NULLABLE else None
         if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
             kind = pl.Enum([str(level) for level in column.cat.categories])
         cells: Any = column.to_numpy()
@@ -338,6 +338,8 @@ def to_polars(frame: pd.DataFrame) -> Any:
 
 def _to_series(column: Any) -> pd.Series:
     values = column.to_numpy()
+    if values.ndim != 1:  # nested, and refused as such
+        return pd.Series(column.to_list(), dtype=object)
     dtype = str(column.dtype)
     if values.dtype.kind == "f" and dtype in NULLABLE:  # integers with holes
         return pd.Series(column.to_list(), dtype=dtype)

@@ -30,6 +30,7 @@ DISCRETE = (ORDINAL, CATEGORICAL)  # encoded as positions among the categories
 SMALLEST_SCALE = 1e-4
 # no floor hides more than half of a column's spread, however rare its second value
 LARGEST_FLOOR = 0.5
+EXACT_FLOATS = 2.0**53  # the first integer that float64 takes for its neighbour
 # of a column; what is rarer shares the last code
 MOST_CODES = 256
 # so many different texts in as many rows are names of the rows
@@ -272,6 +273,11 @@ def _kind(
 ) -> str:
     """Check the kind asked for, or infer it: booleans are binary, 0/1 where asked."""
     where = f"{name} column {table.names[i]!r}"
+    if asked == CATEGORICAL and (np.abs(table.values[:, i]) >= EXACT_FLOATS).any():
+        raise ValueError(
+            f"{where} is to be categorical and holds numbers of 2**53 and more, which "
+            "floats do not tell apart. Convert it with astype(str)."
+        )
     if i in table.labels:
         if asked in NUMERIC or asked == BINARY:
             raise ValueError(
