@@ -109,6 +109,12 @@ class LatentVariableEstimator(
             )
             table = reading.read_objects(cells, name)
         else:
+            n_axes = getattr(X, "ndim", 2)
+            if n_axes > 2:  # scikit-learn would name the model inside a facade
+                raise ValueError(
+                    f"Found array with dim {n_axes}, while dim <= 2 is required by "
+                    f"{self._known_as}."
+                )
             values = validate_data(
                 self,
                 X,

@@ -52,7 +52,8 @@ class GeneratedTable(LatentVariableEstimator):
     _novelties = False  # whether rows to come may be unlike any row of fit
 
     def _likelihoods(self, table: RawTable) -> dict[Hashable, str]:
-        """Likelihoods asked for by name, {} under "auto"."""
+        """Likelihoods asked for by name, {} under "auto"; one for all is of numbers."""
+        categories = self._kinds(table.names)
         if isinstance(self.likelihood, str):
             check_choice("likelihood", self.likelihood, ("auto", *KINDS))
             if self.likelihood == "auto":
@@ -60,7 +61,7 @@ class GeneratedTable(LatentVariableEstimator):
             return {
                 name: self.likelihood
                 for i, name in enumerate(table.names)
-                if i not in table.labels
+                if i not in table.labels and name not in categories
             }
         if not isinstance(self.likelihood, Mapping):
             raise TypeError(
@@ -76,12 +77,17 @@ class GeneratedTable(LatentVariableEstimator):
             )
         for column, name in asked.items():
             check_choice(f"likelihood[{column!r}]", name, ("auto", *KINDS))
+            if column in categories and name not in ("auto", "categorical"):
+                raise ValueError(
+                    f"likelihood[{column!r}]={name!r} is of numbers, and "
+                    "categorical_features has the column, too. Leave it out of one."
+                )
         return {column: name for column, name in asked.items() if name != "auto"}
 
     def _learn_schema(self, table: RawTable, weight: Array) -> Schema:
         asked = self._likelihoods(table)
-        kinds = self._kinds(table.names)
-        kinds |= {column: KINDS[name] for column, name in asked.items()}
+        numbers = {column: KINDS[name] for column, name in asked.items()}
+        kinds = self._kinds(table.names) | numbers
         schema = learn_schema(
             table,
             weight,

@@ -59,7 +59,7 @@ class VAETransformer(GeneratedTable):
         next to the table up, where an int n stands for (n, n / 2).
     likelihood : str or dict, default="auto"
         p(x | z) of the columns, as ``{column: name}``, or as one name for all columns
-        that hold no text or categories. Of numbers:
+        but those of text, of categories and of ``categorical_features``. Of numbers:
         ``"gaussian"`` with a standard deviation learned for every cell,
         ``"gaussian_fixed"`` with one a column, the heavy-tailed ``"student_t"``, a
         ``"mixture"`` of 5 Gaussians, ``"lognormal"`` for positive values, ``"poisson"``

@@ -386,6 +386,15 @@ def test_a_table_without_rows_or_columns_is_refused(
         getattr(Estimator(**SMALL), method)(X if as_frame else X.to_numpy(), y)
 
 
+@either
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_array_of_three_axes_is_refused(Estimator, method):
+    X, y = frame()
+    match = rf"dim 3, while dim <= 2 is required by {Estimator.__name__}\."
+    with pytest.raises(ValueError, match=match):
+        getattr(Estimator(**SMALL), method)(X.to_numpy()[:, :, None], y)
+
+
 @each
 @quick
 @pytest.mark.parametrize("as_frame", [False, True])

@@ -650,6 +650,34 @@ def test_integers_that_floats_do_not_tell_apart_are_no_categories():
 
 
 @quick
+def test_one_likelihood_for_all_leaves_categorical_features_alone():
+    frame = mixed()[["size", "single"]].assign(code=np.arange(120) % 3)
+    settings = QUICK | {"categorical_features": ["code"]}
+    model = VAETransformer(**settings, likelihood="gaussian").fit(frame)
+    expected = {"size": "gaussian", "single": "gaussian", "code": "categorical"}
+    assert model.likelihoods_ == expected
+    same = settings | {"likelihood": {"code": "categorical"}}
+    assert VAETransformer(**same).fit(frame).likelihoods_["code"] == "categorical"
+    other = settings | {"likelihood": {"code": "poisson"}}
+    told = r"likelihood\['code'\]='poisson' .* categorical_features has the column, too"
+    with pytest.raises(ValueError, match=told):
+        VAETransformer(**other).fit(frame)
+
+
+@quick
+def test_a_cell_whose_square_overflows_is_only_very_odd():
+    rows = np.random.default_rng(0).normal(size=(80, 2))
+    model = VAETransformer(**QUICK).fit(rows)
+    far = np.array([[1e300, np.nan], [-1e300, 1.0]])
+    assert (model.score_samples(far) < -1e100).all()
+    whole = model.impute(far)
+    np.testing.assert_array_equal(whole[~np.isnan(far)], far[~np.isnan(far)])
+    drawn = model.impute(far, 5, random_state=0)
+    assert np.isfinite([whole, *drawn]).all()
+    assert model.score_features(far)[1].argmin() == 0
+
+
+@quick
 @pytest.mark.parametrize("dtype", ["string", "object", "category"])
 def test_a_number_may_be_missing_in_a_column_of_any_dtype(dtype):
     frame = mixed()[["size", "word"]]

@@ -23,11 +23,16 @@ from skvae._warnings import warn
 Array = NDArray[np.float64]
 Rows = Array | pd.DataFrame  # rows as the user knows them
 
+# standard deviations: the square of a cell further off would overflow
+FARTHEST = 1e100
+
 
 def encode(
     schema: Schema, table: RawTable, name: str = "X", unknown: str = "warn"
 ) -> Array:
     """Standardise numeric columns, code discrete ones; append normal scores.
+
+    Numbers beyond ``FARTHEST`` count as being there.
 
     (N, D), or (N, D + scored columns) where the schema has scores; NaN where missing.
     Categories that ``fit`` has not seen are missing, with a warning unless ``unknown``
@@ -50,7 +55,7 @@ def encode(
         if column.kind == BINARY:
             cells[:, i] = _zeros_and_ones(cells[:, i], where, unknown)
         cells[:, i] = column.warp.forward(cells[:, i])
-    cells = (cells - schema.shift) / schema.scale
+    cells = ((cells - schema.shift) / schema.scale).clip(-FARTHEST, FARTHEST)
     scores = [
         normal_scores(schema.columns[i].knots, cells[:, i]) for i in schema.scored
     ]
