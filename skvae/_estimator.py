@@ -66,6 +66,9 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
+    _columns: tuple[Hashable, ...] | None = (
+        None  # names in ``fit``, where it had a frame
+    )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -140,7 +143,8 @@ class LatentVariableEstimator(
         ):
             return
         for i, (label, expected) in enumerate(zip(names, fitted, strict=True)):
-            if label != expected:
+            # by their text, too: NaN differs from itself
+            if label != expected and repr(label) != repr(expected):
                 raise ValueError(
                     f"{name} has other columns than in fit: the one at {i} is "
                     f"{label!r}; expected {expected!r}. Give the columns of fit, in "

@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
 # of the rows seen, a random choice: those that tell what is typical of a cell, and
 # those that tell where to cut after a further chunk
-TYPICAL_ROWS, SCORED_ROWS = 256, 1024
+TYPICAL_ROWS, SCORED_ROWS = 256, 512
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class RowDensity(VAETransformer):
     """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
 
     ``density_`` is what scores rows: the trained model with noise added to its rows, at
-    the latents of ``exemplars_``. ``typical_`` (D,) is the log density that a cell of
-    each column has given the others, in the median.
+    the latents of ``exemplars_``.
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
     _known_as = "VAEOutlierDetector"
+    _typical: Array | None = None  # of a missing cell
     _novelties = True
 
     def refine(
@@ -92,9 +92,7 @@ class RowDensity(VAETransformer):
         units = self._units(table, rows)
         seen = Exemplars(rows, units, weight, rng.random(len(rows)))
         exemplars = self.exemplars_.joined(seen) if proceed else seen
-        self.exemplars_ = exemplars.thinned(most)
-        chosen = self.exemplars_.thinned(TYPICAL_ROWS)
-        self.typical_ = typical(self._cells(chosen.rows, chosen.units))
+        self.exemplars_, self._typical = exemplars.thinned(most), None
         scored = self.exemplars_.thinned(SCORED_ROWS) if proceed else seen
         return self._whole(scored.rows, scored.units), scored.weight
 
@@ -129,8 +127,30 @@ class RowDensity(VAETransformer):
         return engine.log_prob_by(*self._question(rows)) + np.nansum(units, axis=1)
 
     def _whole(self, rows: Array, units: Array) -> Array:
-        missing = np.where(np.isnan(units), self.typical_, 0.0)
-        return self._scores(rows, units) + missing.sum(axis=1)
+        scores, missing = self._scores(rows, units), np.isnan(units)
+        if not missing.any():
+            return scores
+        if self._typical is None:  # the first time that it is asked for
+            self._typical = self._typical_cells()
+        return scores + missing @ self._typical
+
+    def _typical_cells(self) -> Array:
+        """Log density of a cell given the others, in original units: (D,).
+
+        The weighted median over some exemplars that have the cell; a density of 1 a
+        standard deviation where none has it.
+        """
+        rows, units, weight, key = vars(self.exemplars_).values()
+        order = np.argsort(key)
+        seen = ~np.isnan(units[order])
+        chosen = order[(seen & (seen.cumsum(axis=0) <= TYPICAL_ROWS)).any(axis=1)]
+        cells, weight = self._cells(rows[chosen], units[chosen]), weight[chosen]
+        typical = -np.log([column.scale for column in self.schema_.columns])
+        for i, column in enumerate(cells.T):
+            known = ~np.isnan(column)
+            if known.any():
+                typical[i] = weighted_quantile(column[known], weight[known], 0.5)
+        return typical
 
     def _cells(self, rows: Array, units: Array) -> Array:
         """Log density of each cell given the others, (N, D); ``NaN`` where missing."""
@@ -157,13 +177,6 @@ class RowDensity(VAETransformer):
         novel = ~np.isnan(table.values) & np.isnan(encoded)
         n_categories = np.array([len(c.categories) for c in self.schema_.columns])
         return np.where(novel, -np.log(self.n_rows_ + n_categories + 1.0), 0.0)
-
-
-def typical(cells: Array) -> Array:
-    """Median of each column of (N, D), 0 where it has nothing but ``NaN``: (D,)."""
-    return np.array(
-        [np.median(c[seen]) if (seen := ~np.isnan(c)).any() else 0.0 for c in cells.T]
-    )
 
 
 def canonical(rows: Array) -> Array:
@@ -448,7 +461,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Train for one epoch on a further chunk of rows.
 
         The first call fixes kinds and scales of the columns, so its rows should be
-        typical. ``offset_`` is that of 1024 of the rows of all calls, a random choice.
+        typical. ``offset_`` is that of up to 512 rows of all calls, a random choice.
         The learning rate and the weight of the KL stay at ``learning_rate_init`` and
         ``beta``; no rows are held out. Rows that come again count again, as new ones:
         they then vouch for themselves in the scores, so that ``fit`` is better for rows
@@ -489,11 +502,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return model.log_prob(rows)
 
     def decision_function(self, X: ArrayLike) -> Array:
-        """``score_samples(X) - offset_``: negative for outliers.
+        """Score rows against the threshold: negative for outliers.
 
-        Log densities of rows with other cells missing are in other units and do not
-        compare, so each missing cell adds what one of its column typically has: the
-        median over 256 rows of ``fit`` of ``score_features``.
+        ``score_samples(X) - offset_``, and for each missing cell what one of its column
+        typically says: the median of ``score_features`` over 256 rows of ``fit`` that
+        have it. Log densities of rows with other cells missing are in other units, and
+        would not compare. Cells that tell the same count each, so that a row with many
+        such holes looks a little more normal than it is.
 
         Parameters
         ----------

@@ -612,7 +612,9 @@ def test_a_row_whose_text_is_missing_is_completed_alone(Estimator, rows):
 
 
 @quick
-@pytest.mark.parametrize("names", [[0, 1], [("a", 1), ("a", 2)], ["x", 1]])
+@pytest.mark.parametrize(
+    "names", [[0, 1], [("a", 1), ("a", np.nan)], [0, np.nan], ["x", 1]]
+)
 @pytest.mark.parametrize(
     "Estimator", [VAETransformer, VAEImputer, VAEOutlierDetector, CVAERegressor]
 )

@@ -453,7 +453,7 @@ def test_the_offset_after_chunks_is_that_of_all_rows():
         detector.partial_fit(rows)
     scores = detector.score_samples(np.concatenate([X, *chunks]))
     lower, upper = np.quantile(scores, [0.25, 0.75])
-    # of 2300 rows 1024: their quartiles have an error of .04 of the distance
+    # of 2300 rows 512: their quartiles have an error of .06 of the distance
     fence = lower - 1.5 * (upper - lower)
     assert detector.offset_ == pytest.approx(fence, abs=0.4 * (upper - lower))
 
@@ -475,6 +475,36 @@ def test_the_units_of_columns_with_holes_change_no_decision(contamination):
     has_hole = np.isnan(X).any(axis=1)
     for group in (has_hole, ~has_hole):
         assert (decision[5:][group[5:]] < 0).mean() < 0.15
+
+
+def test_a_column_of_few_cells_has_its_units_too():
+    """Twelve cells of it, none among the rows that are looked at for all columns."""
+    X, rng = correlated(600, 0, 3), np.random.default_rng(1)
+    X[rng.permutation(600)[12:], 2] = np.nan
+    settings = QUICK | {"max_iter": 20}
+    decision = VAEOutlierDetector(**settings).fit(X).decision_function(X)
+    for unit in (1e9, 1e-9):
+        Z = X * [1.0, 1.0, unit]
+        found = VAEOutlierDetector(**settings).fit(Z).decision_function(Z)
+        np.testing.assert_allclose(found, decision, rtol=1e-3, atol=1e-3)
+    # and none at all among the 20 that are kept
+    settings |= {"n_samples": 20}
+    decision = VAEOutlierDetector(**settings).fit(X).decision_function(X)
+    found = VAEOutlierDetector(**settings).fit(Z).decision_function(Z)
+    np.testing.assert_allclose(found, decision, rtol=1e-3, atol=1e-3)
+
+
+def test_what_is_typical_of_a_cell_is_told_by_weights():
+    """Thirty rows near 0 in one column, of weight 100, beside 270 that are spread."""
+    rng = np.random.default_rng(1)
+    wide = np.r_[10.0 * rng.normal(size=270), 0.01 * rng.normal(size=30)]
+    X = np.column_stack([wide, rng.normal(size=300)])
+    weight = np.r_[np.full(270, 0.01), np.full(30, 100.0)]
+    detector = VAEOutlierDetector(**QUICK).fit(X, sample_weight=weight)
+    holes = X[270:].copy()
+    holes[:, 0] = np.nan
+    whole, without = map(detector.decision_function, (X[270:], holes))
+    assert np.median(without - whole) == pytest.approx(0.0, abs=0.5)
 
 
 def test_a_missing_cell_counts_as_a_typical_one(fitted):

@@ -129,13 +129,20 @@ def test_what_floats_leave_of_a_sum_is_no_resolution():
     assert len(distinct_values(steady)[0]) == 6
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.7e9])
-def test_values_that_differ_are_kept_as_they_are(offset):
-    """Of many sizes; seconds since 1970 to the microsecond; far apart."""
-    values = np.random.default_rng(0).lognormal(sigma=4.0, size=2000)
-    if offset:
-        values = offset + np.arange(1000) / 1e6
-    values = np.r_[values, -1e308, 1e308]
+TENTHS = np.arange(100) / 10  # of a second
+DIFFERENT = {
+    "of many sizes": np.random.default_rng(0).lognormal(sigma=4.0, size=2000),
+    "small probabilities": 10.0 ** -np.random.default_rng(0).uniform(0, 30, 1000),
+    "microseconds since 1970": 1.7e9 + np.arange(1000) / 1e6,
+    "sessions, years apart": np.r_[1.4e9 + TENTHS, 1.55e9 + TENTHS, 1.7e9 + TENTHS],
+    "0 and large integers": np.r_[np.zeros(500), 1e9 + np.arange(500.0)],
+    "runs of keys": (np.arange(0, 1e10, 2e8)[:, None] + np.arange(20.0)).ravel(),
+    "beyond squares": np.array([-1e308, 0.0, 1.0, 1e308]),
+}
+
+
+@pytest.mark.parametrize("values", DIFFERENT.values(), ids=DIFFERENT)
+def test_values_that_differ_are_kept_as_they_are(values):
     distinct, place = distinct_values(values)
     np.testing.assert_array_equal(distinct, np.unique(values))
     np.testing.assert_array_equal(distinct[place], values)

@@ -5,27 +5,29 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-MOST = [0.05, 0.95]  # a few extremes would make everything else look close
-# two values are one, which float64 has left apart as it does 0.3 and 0.1 + 0.2, where
-# they are as close as that in their own size and in the range of most rows
-DUST = 1e-9
-AT_ZERO = 1e-3  # of that, in that range, where their own size says nothing
+# of the size of nearly all cells: values as close as that may be one, which float64 has
+# left apart as it does 0.3 and 0.1 + 0.2; terms of a sum may be 1000 times as large
+DUST, NEARLY_ALL = 1e-12, 0.95
+# where it is rounding, no values are only so many times further apart
+CLEARANCE = 1e3
 
 
 def distinct_values(values: Array) -> tuple[Array, NDArray[np.intp]]:
     """Return the different values, rising, and for each cell (N,) which of them it is.
 
-    Of values that are no further apart than rounding the most frequent stands for all.
+    Of values that only rounding has left apart the most frequent stands for all.
+    Integers, and values at all distances from each other, are what they are.
     """
     distinct, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    low, high = DUST * np.quantile(values, MOST, method="nearest")
-    size = np.maximum(np.abs(distinct[1:]), np.abs(distinct[:-1]))
-    dust = np.clip(DUST * size, AT_ZERO * (high - low), high - low)
+    dust = DUST * np.quantile(np.abs(values), NEARLY_ALL, method="nearest")
     with np.errstate(over="ignore"):  # 1e308 and its opposite: apart
-        apart = np.insert(np.diff(distinct) > dust, 0, True)
-    if apart.all():
+        gaps = np.diff(distinct)
+    whole = distinct == np.round(distinct)
+    close = (gaps <= dust) & ~(whole[1:] & whole[:-1])
+    between = (gaps > dust) & (gaps <= CLEARANCE * dust)
+    if not close.any() or close.all() or between.any():
         return distinct, place
-    group = np.cumsum(apart) - 1
+    group = np.insert(np.cumsum(~close), 0, 0)
     order = np.lexsort((-count, group))
     first = np.searchsorted(group[order], np.arange(group[-1] + 1))
     return distinct[order][first], group[place]
