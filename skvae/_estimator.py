@@ -66,9 +66,7 @@ class LatentVariableEstimator(
     """Base of the estimators; subclasses say what is x and what is the condition."""
 
     _members = 1, 4  # fewest and most that ``n_estimators="auto"`` takes
-    _columns: tuple[Hashable, ...] | None = (
-        None  # names in ``fit``, where it had a frame
-    )
+    _columns: tuple[Hashable, ...] | None = None  # of the frame of ``fit``, if any
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -216,6 +216,7 @@ class CVAERegressor(MultiOutputMixin, RegressorMixin, LatentVariableEstimator):
     """
 
     _members = 4, 8
+    _target_names: tuple[Hashable, ...] | None = None  # of a frame of targets
 
     def __init__(
         self,
