@@ -703,3 +703,12 @@ def test_nested_columns_of_polars_are_refused_by_name():
         )
         with pytest.raises(ValueError, match=r"column 'nested' holds .*nested objects"):
             VAETransformer(**QUICK).fit(frame)
+
+
+@quick
+def test_codes_that_fit_has_not_seen_are_shown_in_full():
+    frame = mixed()[["size"]].assign(code=1234500 + np.arange(120) % 3)
+    settings = QUICK | {"categorical_features": ["code"], "handle_unknown": "error"}
+    model = VAETransformer(**settings).fit(frame)
+    with pytest.raises(ValueError, match=r"fit has not seen: 2\.5, 1234567\."):
+        model.transform(frame.head(2).assign(code=[1234567.0, 2.5]))

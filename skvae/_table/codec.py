@@ -123,10 +123,12 @@ def _positions(
 
 
 def _meet_unknown(labels: list, where: str, unknown: str) -> None:  # type: ignore[type-arg]
-    shown = ", ".join(
-        f"{label:g}" if isinstance(label, float) else repr(label)
-        for label in labels[:5]
-    )
+    # codes are floats inside: 7 is not to be shown as 7.0, nor 1234567 as 1.23e6
+    cells = [
+        int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+        for cell in labels[:5]
+    ]
+    shown = ", ".join(map(repr, cells))
     more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
     message = f"{where} has categories that fit has not seen: {shown}{more}."
     if unknown == "error":
