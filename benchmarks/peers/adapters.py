@@ -370,7 +370,8 @@ def how_to_install(name: str) -> str:
     if package == "treeffuser":
         return (
             "treeffuser is not installed: its pins need an environment of its own; "
-            "make one as benchmarks/README.md says and give --treeffuser-python PATH."
+            "make one as benchmarks/record/peers.md says and give "
+            "--treeffuser-python PATH."
         )
     python = Path(sys.executable).name
     return (
