@@ -33,15 +33,24 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str:
-    """Commit of the checkout, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+changes", "--exclude=*"]
+    """Commit of the checkout, marked where files other than results differ from it."""
+    tracked = ["status", "--porcelain", "--untracked-files=no", "--"]
+    changes = _git(*tracked, ":/", ":(top,exclude)benchmarks/results")
+    commit = _git("describe", "--always", "--exclude=*")
+    if commit is None or changes is None:
+        return "unknown"
+    return f"{commit}+changes" if changes else commit
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of this checkout; None where it says nothing."""
     folder = Path(__file__).parent
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return None
     return done.stdout.strip()
 
 
