@@ -20,11 +20,18 @@ VARIABLE = "SKVAE_DATA"
 
 @dataclass(frozen=True)
 class RegressionSet:
-    """Features (n, d), targets (n,) or (n, o), row numbers of each (train, test)."""
+    """Features (n, d), targets (n,) or (n, o), row numbers of each (train, test).
 
-    X: NDArray[np.float64]
+    Features are a DataFrame where some of them are categories.
+    """
+
+    X: NDArray[np.float64] | pd.DataFrame
     y: NDArray[np.float64]
     splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+
+    def features(self, rows: NDArray[np.intp]) -> NDArray[np.float64] | pd.DataFrame:
+        """Features of some rows."""
+        return self.X.iloc[rows] if isinstance(self.X, pd.DataFrame) else self.X[rows]
 
 
 def data_folder(given: str | None = None, kind: str = "uci") -> Path:
@@ -84,9 +91,14 @@ def load_anomalies(folder: Path, name: str) -> tuple[NDArray[np.float64], NDArra
 
 
 def load_table(folder: Path, name: str, n_splits: int) -> RegressionSet:
-    """Read a regression table: numeric features, its target, random 90/10 splits."""
-    values = _numeric_columns(folder, name)
-    return RegressionSet(values[:, :-1], values[:, -1], _splits(len(values), n_splits))
+    """Read a regression table: all features and its target, random 90/10 splits."""
+    about = json.loads((folder / "tables" / "META.json").read_text())[name]
+    table = pd.read_csv(folder / "tables" / f"{name}.csv.gz")
+    y = table[about["target"]].to_numpy(np.float64)
+    X = table[about["numeric"]].astype("float64")
+    for column in about["categorical"]:
+        X[column] = table[column].astype("category")
+    return RegressionSet(X, y, _splits(len(y), n_splits))
 
 
 def load_halves(folder: Path, name: str, n_splits: int, n_rows: int) -> RegressionSet:

@@ -50,9 +50,9 @@ def run_split(
     train = subset(train, entry.max_rows, settings.seed + split)
     model = entry.make(settings)
     before, started = peak_memory(), time.perf_counter()
-    model.fit(data.X[train], data.y[train])
+    model.fit(data.features(train), data.y[train])
     fitted, memory = time.perf_counter(), peak_memory() - before
-    answer = model.predict(data.X[test])
+    answer = model.predict(data.features(test))
     mean = answer.mean()
     measured = Cost(fitted - started, time.perf_counter() - fitted, memory)
     return Row(

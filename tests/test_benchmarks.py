@@ -360,13 +360,14 @@ def tables(data):
     rng = np.random.default_rng(1)
     values = rng.normal(size=(80, 5))
     lines = ["a,kind,b,c,price"]
-    lines += [f"{a},x,{b},{c},{p}" for a, _, b, c, p in values]
+    lines += [f"{a},{'xy'[int(k > 0)]},{b},{c},{p}" for a, k, b, c, p in values]
     lines[3] = "1.0,x,,2.0,3.0"  # a hole
     (data / "tables").mkdir()
     path = data / "tables" / "goods.csv.gz"
     with gzip.open(path, "wt") as file:
         file.write("\n".join(lines) + "\n")
     about = {"target": "price", "task": "regression", "numeric": ["a", "b", "c"]}
+    about["categorical"] = ["kind"]
     (data / "tables" / "META.json").write_text(json.dumps({"goods": about}))
     return data
 
@@ -382,6 +383,30 @@ def test_halves_of_a_table_are_features_and_targets(regression, tables):
         assert len(train) == 45
         assert sorted([*train, *test]) == list(range(50))
     assert set(goods.splits[0][1]) != set(goods.splits[1][1])
+
+
+def test_a_table_keeps_its_categories_and_its_holes(regression, tables):
+    loading = importlib.import_module("benchmarks.data")
+    goods = loading.load_table(tables, "goods", n_splits=1)
+    assert list(goods.X) == ["a", "b", "c", "kind"]
+    assert list(goods.X["kind"].cat.categories) == ["x", "y"]
+    assert goods.X.isna().sum().tolist() == [0, 1, 0, 0]
+    train, test = goods.splits[0]
+    assert (len(train), len(test)) == (72, 8)
+    assert goods.features(test).index.tolist() == test.tolist()
+
+
+def test_the_category_of_a_table_is_measured_too(regression, tables):
+    """The target follows the category alone, by 8 standard deviations."""
+    measure = importlib.import_module("benchmarks.measure")
+    loading = importlib.import_module("benchmarks.data")
+    settings = importlib.import_module("benchmarks.peers.adapters").Settings
+    goods = loading.load_table(tables, "goods", n_splits=1)
+    is_y = (goods.X["kind"] == "y").to_numpy()
+    told = loading.RegressionSet(goods.X, goods.y + 8.0 * is_y, goods.splits)
+    few = {"max_iter": 60, "n_components": 0, "n_estimators": 1, "random_state": 0}
+    row = measure.run_split("goods", told, 0, "skvae", settings(0, few, None))
+    assert row.rmse < 0.6 * told.y.std()
 
 
 def test_a_uci_set_may_stand_as_a_table(regression, data):
