@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,14 +92,35 @@ def load_anomalies(folder: Path, name: str) -> tuple[NDArray[np.float64], NDArra
 
 
 def load_table(folder: Path, name: str, n_splits: int) -> RegressionSet:
-    """Read a regression table: all features and its target, random 90/10 splits."""
-    about = json.loads((folder / "tables" / "META.json").read_text())[name]
-    table = pd.read_csv(folder / "tables" / f"{name}.csv.gz")
-    y = table[about["target"]].to_numpy(np.float64)
+    """Read a regression table: all features and its target, random 90/10 splits.
+
+    A set of UCI stands for a table, where there is none of that name.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither; the message lists the sets that are there.
+    """
+    if not _table_path(folder, name).is_file():
+        data = load_uci(folder, name)
+        return RegressionSet(data.X, data.y, _splits(len(data.y), n_splits))
+    table, about = read_table(folder, name)
     X = table[about["numeric"]].astype("float64")
     for column in about["categorical"]:
         X[column] = table[column].astype("category")
+    y = table[about["target"]].to_numpy(np.float64)
     return RegressionSet(X, y, _splits(len(y), n_splits))
+
+
+def read_table(folder: Path, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read a table as it is, and what its columns are; only empty cells are missing."""
+    about = json.loads((folder / "tables" / "META.json").read_text())[name]
+    path = _table_path(folder, name)
+    return pd.read_csv(path, keep_default_na=False, na_values=[""]), about
+
+
+def _table_path(folder: Path, name: str) -> Path:
+    return folder / "tables" / f"{name}.csv.gz"
 
 
 def load_halves(folder: Path, name: str, n_splits: int, n_rows: int) -> RegressionSet:
@@ -137,16 +159,16 @@ def _splits(
 
 def _numeric_columns(folder: Path, name: str) -> NDArray[np.float64]:
     """Columns of a table, where there is none of a set of anomalies or of UCI."""
-    path = folder / "tables" / f"{name}.csv.gz"
+    is_table = _table_path(folder, name).is_file()
     anomalies = folder / "adbench" / f"{name}.npz"
-    if not path.is_file() and anomalies.is_file():
+    if not is_table and anomalies.is_file():
         with np.load(anomalies) as arrays:
             return arrays["X"].astype(np.float64)
-    if not path.is_file():
+    if not is_table:
         data = load_uci(folder, name)
         return np.column_stack([data.X, data.y])
-    about = json.loads((folder / "tables" / "META.json").read_text())[name]
+    table, about = read_table(folder, name)
     columns = [*about["numeric"]]
     target = [about["target"]] if about["task"] == "regression" else []
     columns += [column for column in target if column not in columns]
-    return pd.read_csv(path)[columns].to_numpy(np.float64)
+    return table[columns].to_numpy(np.float64)

@@ -1,6 +1,5 @@
 """Tables with few labels, and classifiers that learn from the other rows, too."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
+from benchmarks.data import read_table
 from skvae import VAEClassifier, VAETransformer
 
 TABLES = ("breast_wdbc", "banknote", "penguins", "titanic", "mushroom", "letter")
@@ -60,9 +60,7 @@ def make_task(folder: Path, name: str, seed: int) -> Task:
 
 
 def _table(folder: Path, name: str, rng: np.random.Generator, seed: int) -> Task:
-    about = json.loads((folder / "tables" / "META.json").read_text())[name]
-    path = folder / "tables" / f"{name}.csv.gz"
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table, about = read_table(folder, name)
     target = about["target"]
     classes = pd.factorize(table[target], sort=True)[0]
     texts = [c for c in about["categorical"] if c != target]

@@ -1,6 +1,5 @@
 """Tables to be completed: sets as DataFrames, rows split, cells removed by a rule."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from benchmarks.data import load_uci
+from benchmarks.data import load_uci, read_table
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -67,12 +66,10 @@ def load_set(folder: Path, name: str) -> pd.DataFrame:
         cells = np.column_stack([data.X, data.y])
         table = pd.DataFrame(cells).rename(columns=lambda i: f"x{i}")
     else:
-        about = json.loads((folder / "tables" / "META.json").read_text())[name]
+        table, about = read_table(folder, name)
         numeric = [*about["numeric"]]
         if about["task"] == "regression" and about["target"] not in numeric:
             numeric.append(about["target"])
-        path = folder / "tables" / f"{name}.csv.gz"
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
         texts = {c: table[c].astype("string") for c in about["categorical"]}
         table = table.assign(**texts)[[*numeric, *texts]]
         table = table.astype(dict.fromkeys(numeric, "float64"))

@@ -7,7 +7,6 @@ extras, since both hold pandas back. The tables go to standard output and to
 """
 
 import argparse
-import json
 import sys
 import time
 import warnings
@@ -27,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks import command, report
-from benchmarks.data import data_folder
+from benchmarks.data import data_folder, read_table
 from benchmarks.environment import describe
 from benchmarks.peers.synthesisers import MAKERS, categories
 
@@ -53,9 +52,8 @@ class Row:
 
 def load(folder: Path, name: str, n_rows: int) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Rows without holes, at most ``n_rows`` drawn with seed 0, the target last."""
-    about = json.loads((folder / "tables" / "META.json").read_text())[name]
-    path = folder / "tables" / f"{name}.csv.gz"
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""]).dropna()
+    table, about = read_table(folder, name)
+    table = table.dropna()
     target = table.pop(about["target"])
     table[about["target"]] = target
     order = np.random.default_rng(0).permutation(len(table))[:n_rows]

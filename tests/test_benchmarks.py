@@ -396,6 +396,16 @@ def test_a_table_keeps_its_categories_and_its_holes(regression, tables):
     assert goods.features(test).index.tolist() == test.tolist()
 
 
+def test_a_uci_set_stands_for_a_large_table(regression, data):
+    loading = importlib.import_module("benchmarks.data")
+    line = loading.load_uci(data, "line")
+    table = loading.load_table(data, "line", n_splits=1)
+    np.testing.assert_array_equal(table.X, line.X)
+    np.testing.assert_array_equal(table.y, line.y)
+    with pytest.raises(FileNotFoundError, match="No set 'curve'"):
+        loading.load_table(data, "curve", n_splits=1)
+
+
 def test_the_category_of_a_table_is_measured_too(regression, tables):
     """The target follows the category alone, by 8 standard deviations."""
     measure = importlib.import_module("benchmarks.measure")
