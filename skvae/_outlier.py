@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -58,8 +58,9 @@ class Exemplars:
 class RowDensity(VAETransformer):
     """A ``VAETransformer`` that is ready for rows unlike any row of ``fit``.
 
-    ``density_`` is what scores rows: the trained model with noise added to its rows, at
-    the latents of ``exemplars_``.
+    ``densities_`` are what scores rows: the trained model with noise added to its rows,
+    once narrow and once wide, say, at the latents of ``exemplars_``. A score is the
+    mean of their logarithms.
     """
 
     _automatic = AUTOMATIC | {CONTINUOUS: "gaussian"}
@@ -71,16 +72,16 @@ class RowDensity(VAETransformer):
         self,
         X: ArrayLike,
         sample_weight: ArrayLike | None,
-        smoothing: float,
+        smoothing: tuple[float, ...],
         most: int,
         proceed: bool,
     ) -> tuple[Array, Array]:
-        """Make the density; return scores of rows and their weights, where positive.
+        """Make the densities; return scores of rows and their weights, where positive.
 
         ``most`` exemplars, of rows of earlier chunks, too, with ``proceed``: scores are
         then of a choice of these. Missing cells count as typical ones.
         """
-        self.density_ = self.learned_.smoothed(smoothing)
+        self.densities_ = [self.learned_.smoothed(width) for width in smoothing]
         table = self._read_table(X, reset=False)
         weight, keep = read_weights(sample_weight, len(table.values), min_rows=1)
         table = take_rows(table, keep)
@@ -104,9 +105,9 @@ class RowDensity(VAETransformer):
         """Return the same as if missing cells were there and typical: (N,)."""
         return self._whole(*self._read_rows(X))
 
-    def log_prob_given_others(self, X: ArrayLike) -> Array:
-        """Return log p(x_d | all other cells of x) in original units: (N, D)."""
-        cells = self._cells(*self._read_rows(X))
+    def log_ratio_to_typical(self, X: ArrayLike) -> Array:
+        """Log p of each cell given the others, less what is typical of it: (N, D)."""
+        cells = self._cells(*self._read_rows(X)) - self._typical_cells()
         return np.where(np.isnan(cells), 0.0, cells)
 
     def _read_rows(self, X: ArrayLike) -> tuple[Array, Array]:
@@ -123,19 +124,20 @@ class RowDensity(VAETransformer):
     def _scores(self, rows: Array, units: Array) -> Array:
         from skvae._engine import door
 
-        engine = door.Engine(self.density_, self.device)
-        return engine.log_prob_by(*self._question(rows)) + np.nansum(units, axis=1)
+        return self._mean(door.Engine.log_prob_by, rows) + np.nansum(units, axis=1)
 
     def _whole(self, rows: Array, units: Array) -> Array:
         scores, missing = self._scores(rows, units), np.isnan(units)
-        if not missing.any():
-            return scores
-        if self._typical is None:  # the first time that it is asked for
-            self._typical = self._typical_cells()
-        return scores + missing @ self._typical
+        return scores + missing @ self._typical_cells() if missing.any() else scores
 
     def _typical_cells(self) -> Array:
-        """Log density of a cell given the others, in original units: (D,).
+        """Log density of a cell given the others, in original units: (D,)."""
+        if self._typical is None:  # the first time that it is asked for
+            self._typical = self._median_cells()
+        return self._typical
+
+    def _median_cells(self) -> Array:
+        """Work out ``_typical_cells``.
 
         The weighted median over some exemplars that have the cell; a density of 1 a
         standard deviation where none has it.
@@ -156,16 +158,18 @@ class RowDensity(VAETransformer):
         """Log density of each cell given the others, (N, D); ``NaN`` where missing."""
         from skvae._engine import door
 
-        engine = door.Engine(self.density_, self.device)
-        cells = engine.log_prob_given_others(*self._question(rows))
+        cells = self._mean(door.Engine.log_prob_given_others, rows)
         return np.where(np.isnan(rows), 0.0, cells) + units
 
-    def _question(self, rows: Array) -> tuple[Any, Any, NDArray[np.intp]]:
-        """Exemplars, encoded rows, and which of the first each of these is."""
+    def _mean(self, question: Callable[..., Array], rows: Array) -> Array:
+        """Mean over the densities of what they answer about encoded rows."""
         from skvae._engine import door
 
         by = door.Encoded.of(self.exemplars_.rows, weight=self.exemplars_.weight)
-        return by, door.Encoded.of(rows), self.exemplars_.places(rows)
+        data, own = door.Encoded.of(rows), self.exemplars_.places(rows)
+        engines = (door.Engine(density, self.device) for density in self.densities_)
+        answers = [question(engine, by, data, own) for engine in engines]
+        return np.mean(answers, axis=0)
 
     def _log_novel(self, table: RawTable, encoded: Array) -> Array:
         """Log mass of categories that ``fit`` has not seen, 0 elsewhere: (N, D).
@@ -190,8 +194,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     Rows are scored by log p(x) and not by an error of reconstruction: the mixture of
     what the latents of the rows of ``fit`` decode to [1]_, by a ``VAETransformer``, the
     mean over its members. It is an exact sum. A row of ``fit`` does not count for
-    itself, so that scores of rows seen and new compare. Columns may be numeric, boolean
-    or categories, and have missing cells, which are integrated out.
+    itself, so that scores of rows seen and new compare. The score is the mean of two
+    such log densities, of which one looks closely at a row and one from far away.
+    Columns may be numeric, boolean or categories, and have missing cells, which are
+    integrated out.
 
     Parameters
     ----------
@@ -233,9 +239,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         How it rises: once, four times, or not at all, as with ``kl_warmup=0``.
     free_bits : float, default=0.0
         Nats of each dimension's KL that cost nothing (``objective="elbo"`` only).
-    max_iter : int, default=300
+    max_iter : int, default=600
         Epochs at most.
-    max_steps : int, default=3000
+    max_steps : int, default=6000
         Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
         Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
@@ -243,7 +249,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
-    early_stopping : bool, default=True
+    early_stopping : bool, default=False
         Hold out rows, and stop when the bound on them has not risen for
         ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
         kept that are best on these rows; of every other member those of up to twice as
@@ -258,12 +264,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Floor of the decoder's standard deviation, in standard deviations of the column.
         It decides how fine the density is: a small one finds rows off a thin manifold,
         yet takes every value between the steps of a rounded column for an outlier.
-    smoothing : float, default=0.5
+    smoothing : float or tuple of float, default=(0.5, 2.0)
         Standard deviation of noise that the density of scores adds to every number that
         is no count, in standard deviations of the column: the model is convolved with
         it after training, as a kernel estimate convolves the rows. Scores then see each
         row from further away, and are less at the mercy of how sure the decoder is of
-        single cells.
+        single cells. Of several widths the score is the mean of the log densities, a
+        logarithmic pool [4]_: from close by, a row that is off a thin manifold is seen,
+        and from afar a clump of outliers, which vouch for each other close by.
     categorical_features : "from_dtype", or array-like, default="from_dtype"
         Columns whose numbers are categories: names, positions or a mask.
     handle_unknown : {"warn", "ignore", "error"}, default="warn"
@@ -320,6 +328,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     .. [2] Tukey (1977), Exploratory data analysis, sec. 2D.
     .. [3] Shen, Sanghavi (2019), Learning with bad training data via iterative trimmed
        loss minimization, sec. 3. arXiv:1810.11874
+    .. [4] Genest, Zidek (1986), Combining probability distributions: a critique and an
+       annotated bibliography, sec. 3. Statistical Science 1(1), p. 114-135.
 
     Examples
     --------
@@ -354,17 +364,17 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         kl_warmup: float = 0.05,
         kl_schedule: str = "linear",
         free_bits: float = 0.0,
-        max_iter: int = 300,
-        max_steps: int = 3000,
+        max_iter: int = 600,
+        max_steps: int = 6000,
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
-        early_stopping: bool = True,
+        early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
         min_scale: float | str = 0.1,
-        smoothing: float = 0.5,
+        smoothing: float | Sequence[float] = (0.5, 2.0),
         categorical_features: str | ArrayLike = "from_dtype",
         handle_unknown: str = "warn",
         n_samples: int = 4096,
@@ -487,6 +497,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: ArrayLike) -> Array:
         """Log-likelihood of the observed cells of each row [1]_.
 
+        Its mean over the widths of ``smoothing``.
+
         Parameters
         ----------
         X : DataFrame or array-like of shape (n_samples, n_features)
@@ -505,10 +517,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """Score rows against the threshold: negative for outliers.
 
         ``score_samples(X) - offset_``, and for each missing cell what one of its column
-        typically says: the median of ``score_features`` over 256 rows of ``fit`` that
-        have it. Log densities of rows with other cells missing are in other units, and
-        would not compare. Cells that tell the same count each, so that a row with many
-        such holes looks a little more normal than it is.
+        typically says: the median log density of a cell given the others, over 256 rows
+        of ``fit`` that have it. Log densities of rows with other cells missing are in
+        other units, and would not compare. Cells that tell the same count each, so that
+        a row with many such holes looks a little more normal than it is.
 
         Parameters
         ----------
@@ -537,12 +549,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0.0, -1, 1)
 
     def score_features(self, X: ArrayLike) -> Array:
-        """Log-likelihood of each cell given all others of its row.
+        """How much less likely each cell is than one typical of its column, in nats.
 
-        log p(x) - log p(x without the cell), both exact sums. The expectation of
-        log p(x_d | z), as ``VAETransformer.score_features`` has it, blames other
-        columns too, since an odd cell moves z (benchmarks/README.md). Beside a cell
-        that is millions of standard deviations off, the others are not to be read.
+        By how much ``decision_function`` falls with it: log p(x) - log p(x without the
+        cell), less the median of this over 256 rows of ``fit``, so that columns of all
+        units compare. The expectation of log p(x_d | z), as
+        ``VAETransformer.score_features`` has it, blames other columns too, since an odd
+        cell moves z. Beside a cell that is millions of standard deviations off, the
+        others are not to be read.
 
         Parameters
         ----------
@@ -550,19 +564,18 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
         Returns
         -------
-        log_prob : ndarray of shape (n_samples, n_features)
-            In nats, in the original units of the columns; the lowest is the oddest
-            cell. 0 where missing.
+        log_ratio : ndarray of shape (n_samples, n_features)
+            The lowest is the oddest cell; 0 is a typical one, or none at all.
         """
         model, rows = self._model_and_rows(X)
-        return model.log_prob_given_others(rows)
+        return model.log_ratio_to_typical(rows)
 
     # -- helpers -----------------------------------------------------------------
 
     def _begin(self, goes_on: bool) -> tuple[RowDensity, bool]:
         """Make the model to train; tell whether it is the earlier one."""
         check_contamination(self.contamination)
-        check_number("smoothing", self.smoothing, low=0.0)
+        read_smoothing(self.smoothing)
         check_number("n_samples", self.n_samples, integer=True, low=2)
         parameters = self.get_params(deep=False)
         for name in ("contamination", "smoothing", "n_samples"):
@@ -580,8 +593,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         proceed: bool = False,
     ) -> None:
         """Keep a trained model, and what its scores of the rows say."""
-        most = int(self.n_samples)
-        scores = vae.refine(X, sample_weight, self.smoothing, most, proceed)
+        smoothing, most = read_smoothing(self.smoothing), int(self.n_samples)
+        scores = vae.refine(X, sample_weight, smoothing, most, proceed)
         self.offset_ = self._offset(*scores)
         self.vae_ = vae
         for name in FACTS:
@@ -627,6 +640,27 @@ def check_contamination(contamination: object) -> None:
     check_auto("contamination", contamination, "a number in (0, 0.5]")
     if not isinstance(contamination, str):
         check_number("contamination", contamination, low=0.0, high=0.5, low_open=True)
+
+
+def read_smoothing(smoothing: object) -> tuple[float, ...]:
+    """Return the widths that are asked for, one or several.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not a number of at least 0, or there is none.
+    """
+    several = isinstance(smoothing, Sequence | np.ndarray)
+    if not several or isinstance(smoothing, str):
+        check_number("smoothing", smoothing, low=0.0)
+        return (smoothing,)
+    if not len(smoothing):
+        raise ValueError(
+            "smoothing must be a number in [0, inf), or some of them; got none."
+        )
+    for i, width in enumerate(smoothing):
+        check_number(f"smoothing[{i}]", width, low=0.0)
+    return tuple(smoothing)
 
 
 def weighted_quantile(values: Array, weight: Array, q: ArrayLike) -> Array:
