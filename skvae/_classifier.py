@@ -368,7 +368,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
 
         The one is q(y | x), the mean over members; the other Bayes' rule, p(y) p(x | y)
         over its sum. They err in different places: the mean is more often right than
-        q(y | x), and sure only where both are (benchmarks/README.md).
+        q(y | x), and sure only where both are (benchmarks/record/classifier.md).
 
         Parameters
         ----------

@@ -165,7 +165,8 @@ class Inference:
         condition take part of the draws from the prior. Where z ties several columns
         given a condition, the posterior is narrow and its dimensions depend on each
         other, which the encoder's does not: most draws come from a Laplace
-        approximation, whose weights vary ten times less (benchmarks/README.md).
+        approximation, whose weights vary ten times less
+        (benchmarks/record/regression.md).
 
         One proposal for all rows of a batch: complete rows are best asked about apart
         from those with holes.

@@ -90,7 +90,7 @@ class Condition:
     """The condition and its first layer, shared by PriorNet, encoder and decoder.
 
     Sharing it takes a third off a training step and loses nothing in likelihood
-    (benchmarks/README.md).
+    (benchmarks/record/regression.md).
     """
 
     def __init__(

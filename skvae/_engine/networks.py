@@ -179,8 +179,9 @@ class PeriodicEmbedding:
 
     "PLR" of Gorishniy, Rubachev, Babenko (2022), sec. 3.3. arXiv:2203.05556. The paper
     tunes the scale of the frequencies to each data set; here they begin at many scales,
-    so that smooth and steep columns are both served (benchmarks/README.md). ``damped``
-    says whose fast waves count less, a 0/1 tensor (n_columns,); None, no column's.
+    so that smooth and steep columns are both served (benchmarks/record/regression.md).
+    ``damped`` says whose fast waves count less, a 0/1 tensor (n_columns,); None, no
+    column's.
     """
 
     def __init__(

@@ -85,8 +85,8 @@ class VampPrior:
     Tomczak & Welling (2018), eq. 9, with learned weights and widths. Few posteriors
     cover narrowly what rows are spread over, and with nothing else the posteriors of
     the rows give way to them; N(0, I), which begins with most of the weight, holds
-    those in place (benchmarks/README.md). Pseudo-inputs live where rows enter the
-    encoder, behind the embedding of categories, which have no gradient.
+    those in place (benchmarks/record/family.md). Pseudo-inputs live where rows enter
+    the encoder, behind the embedding of categories, which have no gradient.
     """
 
     def __init__(
