@@ -417,6 +417,9 @@ class LatentVariableEstimator(
     def _warn(self, record: Any, config: TrainConfig) -> None:
         """Turn the facts of a fit into ``ConvergenceWarning``."""
         n_epochs = len(record.loss)
+        short = n_epochs < FEW_EPOCHS and not record.stopped_early
+        # rows that are learned by heart go on rising, long after others have fallen
+        told = not config.constant_rate and (config.early_stopping or short)
         limit = "max_iter" if n_epochs == config.max_iter else "max_steps"
         if record.diverged.any():
             warn(
@@ -425,16 +428,13 @@ class LatentVariableEstimator(
                 f"kept. Lower learning_rate_init (now {self.learning_rate_init}).",
                 ConvergenceWarning,
             )
-        elif not config.constant_rate and _still_rising(
-            record, self.learned_.config.n_columns
-        ):
+        elif told and _still_rising(record, self.learned_.config.n_columns):
             warn(
                 f"Training stopped at {limit}={getattr(config, limit)} while the bound "
                 f"was still rising. Raise {limit}.",
                 ConvergenceWarning,
             )
         if self._collapsed() and not config.constant_rate:
-            short = n_epochs < FEW_EPOCHS and not record.stopped_early
             warn(
                 f"All {len(self.kl_per_dimension_)} latent dimensions have collapsed "
                 f"(KL, or what tells rows apart, < {COLLAPSED} nats): the latent "

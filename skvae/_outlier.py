@@ -26,6 +26,7 @@ FENCE = 1.5  # interquartile ranges below the lower quartile: Tukey's fence
 # of the rows seen, a random choice: those that tell what is typical of a cell, and
 # those that tell where to cut after a further chunk
 TYPICAL_ROWS, SCORED_ROWS = 256, 512
+WIDEST = 1e6  # standard deviations of noise
 
 
 @dataclass(frozen=True)
@@ -249,11 +250,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4
         Decoupled weight decay of the weight matrices.
-    early_stopping : bool, default=False
+    early_stopping : "auto" or bool, default="auto"
         Hold out rows, and stop when the bound on them has not risen for
         ``n_iter_no_change`` epochs. Of the weights, averaged over epochs, those are
         kept that are best on these rows; of every other member those of up to twice as
-        many epochs, as an ensemble is at its best later than its members.
+        many epochs, as an ensemble is at its best later than its members. ``"auto"``:
+        if there is an ``X_val``; else all rows train for as long as they may.
     validation_fraction : float, default=0.1
         Fraction of the rows held out; each member holds out its own.
     n_iter_no_change : int, default=40
@@ -369,7 +371,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         batch_size: int | str = "auto",
         learning_rate_init: float = 3e-3,
         alpha: float = 1e-4,
-        early_stopping: bool = False,
+        early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 40,
         tol: float = 1e-3,
@@ -444,7 +446,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             A row of weight w counts as w rows, for ``offset_``, too. Nothing of it
             counts for itself.
         X_val : like ``X``, optional
-            Validation rows, instead of a split of ``X``; with ``early_stopping``.
+            Validation rows, instead of a split of ``X``; not with
+            ``early_stopping=False``.
 
         Returns
         -------
@@ -456,7 +459,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             If a parameter is out of range, or a column is infinite or without any
             value; the message names it.
         """
-        vae, proceed = self._begin(goes_on=bool(self.warm_start))
+        vae, proceed = self._begin(bool(self.warm_start), X_val is not None)
         rows = self._model_and_rows(X)[1] if proceed else X
         rows_val = None if X_val is None else _like(rows, X_val)
         vae.fit(rows, sample_weight=sample_weight, X_val=rows_val)
@@ -518,9 +521,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
         ``score_samples(X) - offset_``, and for each missing cell what one of its column
         typically says: the median log density of a cell given the others, over 256 rows
-        of ``fit`` that have it. Log densities of rows with other cells missing are in
-        other units, and would not compare. Cells that tell the same count each, so that
-        a row with many such holes looks a little more normal than it is.
+        of ``fit`` that have it, or more. Log densities of rows with other cells missing
+        are in other units, and would not compare. Cells that tell the same count each,
+        so that a row with many such holes looks a little more normal than it is.
 
         Parameters
         ----------
@@ -549,11 +552,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0.0, -1, 1)
 
     def score_features(self, X: ArrayLike) -> Array:
-        """How much less likely each cell is than one typical of its column, in nats.
+        """Log-likelihood of each cell given the others, less what is typical of it.
 
-        By how much ``decision_function`` falls with it: log p(x) - log p(x without the
-        cell), less the median of this over 256 rows of ``fit``, so that columns of all
-        units compare. The expectation of log p(x_d | z), as
+        log p(x) - log p(x without the cell), less the median of this over 256 rows of
+        ``fit`` or more, so that columns of all units compare, but for those that are
+        constant in ``fit``. Of a row that ``fit`` has not seen it is what the cell adds
+        to ``decision_function``. The expectation of log p(x_d | z), as
         ``VAETransformer.score_features`` has it, blames other columns too, since an odd
         cell moves z. Beside a cell that is millions of standard deviations off, the
         others are not to be read.
@@ -565,15 +569,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         log_ratio : ndarray of shape (n_samples, n_features)
-            The lowest is the oddest cell; 0 is a typical one, or none at all.
+            In nats; the lowest is the oddest cell, 0 a typical one or none at all.
         """
         model, rows = self._model_and_rows(X)
         return model.log_ratio_to_typical(rows)
 
     # -- helpers -----------------------------------------------------------------
 
-    def _begin(self, goes_on: bool) -> tuple[RowDensity, bool]:
+    def _begin(self, goes_on: bool, has_val: bool = False) -> tuple[RowDensity, bool]:
         """Make the model to train; tell whether it is the earlier one."""
+        check_auto("early_stopping", self.early_stopping, "True or False")
         check_contamination(self.contamination)
         read_smoothing(self.smoothing)
         check_number("n_samples", self.n_samples, integer=True, low=2)
@@ -581,6 +586,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         for name in ("contamination", "smoothing", "n_samples"):
             del parameters[name]
         parameters["random_state"] = draw_seed(self.random_state)
+        if isinstance(self.early_stopping, str):
+            parameters["early_stopping"] = has_val
         proceed = goes_on and hasattr(self, "vae_")
         vae = copy(self.vae_) if proceed else RowDensity()  # a refused fit leaves it
         return vae.set_params(**parameters), proceed
@@ -642,25 +649,25 @@ def check_contamination(contamination: object) -> None:
         check_number("contamination", contamination, low=0.0, high=0.5, low_open=True)
 
 
-def read_smoothing(smoothing: object) -> tuple[float, ...]:
+def read_smoothing(smoothing: Any) -> tuple[float, ...]:
     """Return the widths that are asked for, one or several.
 
     Raises
     ------
     TypeError, ValueError
-        If one is not a number of at least 0, or there is none.
+        If one is not a number in [0, 1e6], or there is none.
     """
-    several = isinstance(smoothing, Sequence | np.ndarray)
-    if not several or isinstance(smoothing, str):
-        check_number("smoothing", smoothing, low=0.0)
-        return (smoothing,)
-    if not len(smoothing):
+    if isinstance(smoothing, str | bytes) or not np.ndim(smoothing):
+        check_number("smoothing", smoothing, low=0.0, high=WIDEST)
+        return (float(smoothing),)
+    widths = list(smoothing)
+    if not widths:
         raise ValueError(
-            "smoothing must be a number in [0, inf), or some of them; got none."
+            f"smoothing must be a number in [0, {WIDEST:g}] or several; got none."
         )
-    for i, width in enumerate(smoothing):
-        check_number(f"smoothing[{i}]", width, low=0.0)
-    return tuple(smoothing)
+    for i, width in enumerate(widths):
+        check_number(f"smoothing[{i}]", width, low=0.0, high=WIDEST)
+    return tuple(map(float, widths))
 
 
 def weighted_quantile(values: Array, weight: Array, q: ArrayLike) -> Array:

@@ -1279,6 +1279,21 @@ def test_too_few_epochs_are_named(Estimator):
     assert max(more.validation_scores_) > max(short.validation_scores_) + 0.5
 
 
+@quick
+def test_only_rows_held_out_tell_that_a_long_fit_was_too_short():
+    """Rows that are learned by heart rise for as long as training lasts."""
+    X = np.random.default_rng(0).normal(size=(60, 8))
+    settings = {"early_stopping": False, "hidden_layer_sizes": (64,)}
+    settings |= {"learning_rate_init": 0.03, "n_components": 4, "batch_size": 16}
+    for n_epochs, warns in ((15, True), (300, False)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = fit(VAETransformer, X, None, settings | {"max_iter": n_epochs})
+        assert _still_rising(model.history_, 8)
+        told = [str(w.message) for w in caught if "still rising" in str(w.message)]
+        assert bool(told) == warns
+
+
 @pytest.mark.parametrize(
     ("bound", "rising"),
     [

@@ -1,6 +1,7 @@
 """``VAEOutlierDetector``: what its signs mean, what it finds, what it refuses."""
 
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from skvae import VAEOutlierDetector
-from skvae._outlier import weighted_quantile
+from skvae._outlier import read_smoothing, weighted_quantile
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -326,6 +327,17 @@ def test_a_contribution_is_what_the_decision_falls_by(fitted):
     np.testing.assert_allclose(parts[:, 4], expected)
 
 
+def test_a_cell_of_a_row_of_fit_is_compared_with_the_others_of_other_rows():
+    """A row far off, whose other cells make it its own only likely neighbour."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    X[:, 1] += X[:, 0]
+    X[0] = [20.0, 20.0, 0.0, 0.0]
+    detector = VAEOutlierDetector(**QUICK | {"max_iter": 60}).fit(X)
+    assert (detector.score_features(X[:1])[0, 2:] > -5.0).all()
+    assert (detector.score_features(X[:1])[0, :2] < -5.0).all()
+
+
 def test_a_typical_cell_contributes_nothing(fitted):
     """The median of 256 rows: of 400 it has a standard error of about 0.04 nats."""
     parts = fitted.score_features(correlated(400, 0))
@@ -462,6 +474,19 @@ def test_rows_held_out_by_hand_are_what_training_is_judged_by():
     assert max(far) < min(near)
 
 
+def test_all_rows_train_but_where_others_are_held_out_by_hand():
+    X = correlated(150, 0)
+    settings = QUICK | {"max_iter": 5, "early_stopping": "auto"}
+    alone = VAEOutlierDetector(**settings).fit(X)
+    assert alone.validation_scores_ == []
+    off = VAEOutlierDetector(**settings | {"early_stopping": False}).fit(X)
+    np.testing.assert_array_equal(alone.score_samples(X), off.score_samples(X))
+    beside = VAEOutlierDetector(**settings).fit(X, X_val=correlated(60, 1))
+    assert len(beside.validation_scores_) == 5
+    with pytest.raises(ValueError, match="early_stopping must be 'auto' or True or F"):
+        VAEOutlierDetector(**settings | {"early_stopping": "never"}).fit(X)
+
+
 @pytest.mark.filterwarnings("error:X .* feature names:UserWarning")
 def test_rows_held_out_may_have_names_where_the_others_have_none():
     X, X_val = correlated(80, 0), correlated(40, 1)
@@ -584,8 +609,27 @@ def test_a_chunk_of_other_columns_is_refused_and_names_may_be_missing():
 
 
 @pytest.mark.parametrize(
+    "smoothing",
+    [0.3, np.float32(0.5), Fraction(1, 2), [0.5, 1], np.array([0.0, 2.0]), range(1, 3)],
+)
+def test_a_smoothing_is_any_number_or_several(smoothing):
+    found = read_smoothing(smoothing)
+    np.testing.assert_array_equal(found, np.atleast_1d(smoothing).astype(float))
+    assert {type(width) for width in found} == {float}
+    assert read_smoothing(pd.Series([0.5, 2.0], index=[3, 7])) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize(
     ("smoothing", "error"),
-    [(-0.1, ValueError), (np.nan, ValueError), ("auto", TypeError), (None, TypeError)],
+    [
+        (-0.1, ValueError),
+        (np.nan, ValueError),
+        (1e7, ValueError),
+        ("auto", TypeError),
+        (b"12", TypeError),
+        (None, TypeError),
+        (np.array(0.5), TypeError),
+    ],
 )
 def test_a_smoothing_out_of_range_is_refused(smoothing, error):
     with pytest.raises(error, match=r"smoothing must be a number in \[0"):
