@@ -447,6 +447,9 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
     ) -> Rows:
         """Draw new rows: a member, z ~ N(0, I), x ~ p(x | y, z).
 
+        Numbers beyond the least and the greatest that ``fit`` has seen in their column
+        become these.
+
         Parameters
         ----------
         n_samples : int, default=1
@@ -476,7 +479,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         else:
             codes = self._codes_of(y, n_samples)
         draws = engine.sample(n_samples, codes[:, None].astype(float), 1, seed)
-        return codec.decode(self.schema_, draws[0], rng=rng)
+        return codec.decode(self.schema_, draws[0], rng=rng, within=True)
 
     def transform(self, X: ArrayLike) -> Array:
         """Posterior means of the latents given the likeliest class, best member.
@@ -516,7 +519,7 @@ class VAEClassifier(ClassifierMixin, GeneratedTable):
         weight, keep = read_weights(sample_weight, len(table.values), min_rows)
         table, targets = take_rows(table, keep), targets[keep]
         if proceed:
-            self._check_kept(table)
+            self._go_on(table)
         else:
             self._learn_classes(targets, weight, classes)
             self.schema_ = self._learn_schema(table, weight)

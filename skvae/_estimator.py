@@ -404,8 +404,8 @@ class LatentVariableEstimator(
             raise ValueError(
                 "Training cannot go on from weights of another shape: n_components, "
                 "hidden_layer_sizes, n_estimators, activation, numeric_embedding, "
-                "prior, posterior, latent and min_scale must be those of the earlier "
-                "fit. Put them back, or call fit with warm_start=False."
+                "prior, posterior, latent, decoder and min_scale must be those of the "
+                "earlier fit. Put them back, or call fit with warm_start=False."
             )
         return self.learned_
 

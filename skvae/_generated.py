@@ -102,6 +102,11 @@ class GeneratedTable(LatentVariableEstimator):
         }
         return schema
 
+    def _go_on(self, table: RawTable) -> None:
+        """Keep what an earlier fit learned of the columns; only spans may grow."""
+        self._check_kept(table)
+        self.schema_ = self.schema_.widened(table)
+
     def _check_kept(self, table: RawTable) -> None:
         super()._check_kept(table)
         asked = self._likelihoods(table)

@@ -125,6 +125,7 @@ CHOICES = {
     "prior": (["gaussian", None], ["normal"]),
     "posterior": (["normal", None], ["gaussian", "flow"]),
     "latent": (["codes", None], ["gaussian", "hierarchical", "vq"]),
+    "decoder": (["masked", None], ["independent", "autoregressive"]),
 }
 FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start")}
 ELSEWHERE = {

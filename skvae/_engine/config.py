@@ -11,6 +11,8 @@ SCHEDULES = ("linear", "cyclical", "constant")
 PRIORS = ("normal", "mixture", "vamp", "flow", "conditional")
 POSTERIORS = ("gaussian", "flow")
 LATENTS = ("gaussian", "hierarchical", "vq")
+DECODERS = ("independent", "autoregressive")
+WIDENED = 2  # layers under masks, which take half of the connections away
 HEADS = (
     "gaussian",
     "gaussian_fixed",
@@ -123,6 +125,7 @@ class ModelConfig:
     prior: str = "normal"
     posterior: str = "gaussian"
     latent: str = "gaussian"
+    decoder: str = "independent"
     layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
@@ -142,6 +145,11 @@ class ModelConfig:
         """Whether a prior fitted after training takes the place of that of training."""
         return self.prior == "mixture" or self.latent == "vq"
 
+    @property
+    def decoder_widening(self) -> int:
+        """How much wider than asked for the hidden layers of the decoder are."""
+        return WIDENED if self.decoder == "autoregressive" else 1
+
     def without_plain(self) -> "ModelConfig":
         """Configure a model of the other members."""
         n_others = self.n_estimators - self.n_plain
@@ -157,6 +165,7 @@ class ModelConfig:
         check_choice("prior", self.prior, PRIORS)
         check_choice("posterior", self.posterior, POSTERIORS)
         check_choice("latent", self.latent, LATENTS)
+        check_choice("decoder", self.decoder, DECODERS)
         self._check_combination()
         for size in self.hidden_layer_sizes:
             check_number("hidden_layer_sizes", size, integer=True, low=1)

@@ -329,7 +329,8 @@ def _product(model: ModelConfig, config: TrainConfig, n_rows: int) -> float:
     """Multiply-adds of the largest matrix product of a training step."""
     _, batch_size = train.batches(config, n_rows)
     batch = batch_size * config.n_draws
-    width = max(*model.hidden_layer_sizes, model.n_columns, model.n_conditions, 1)
+    layers = [model.decoder_widening * n for n in model.hidden_layer_sizes]
+    width = max(*layers, model.n_columns, model.n_conditions, 1)
     n_classes = max(1, len(model.classes))
     return float(model.n_estimators * batch * n_classes * width * width)
 

@@ -25,14 +25,25 @@ from skvae._engine.proposals import (
     variance_of_mean,
 )
 
-# raw outputs of the heads (E, S, N, R) and log p(x | z, c) of the cells (E, S, N, D),
-# 0 where missing, to what a question needs of them (E, S, N, K)
-Reader = Callable[[Tensor, Tensor], Tensor]
+CELL_SEEDS = 2**20  # to a unit of the sum of the draws of z
 
 
-def read_nothing(outputs: Tensor, cells: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Decoded:
+    """What posterior draws say of some rows."""
+
+    outputs: Tensor  # (E, S, N, R), raw outputs of the heads
+    log_prob: Tensor  # (E, S, N, D), log p(x | z, c) of the cells, 0 where missing
+    x: Tensor  # (E, 1 or S, N, D), the cells; missing ones drawn if others ask for them
+
+
+# to what a question needs of it (E, S, N, K)
+Reader = Callable[[Decoded], Tensor]
+
+
+def read_nothing(decoded: Decoded) -> Tensor:
     """Where the weights are all that is wanted."""
-    return outputs[..., :0]
+    return decoded.outputs[..., :0]
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Inference:
         self.w: Views = model.layout.views(weights)
         self.draws = draws[None, :, None, :]  # (1, S, 1, L)
         self.predictive_draws = self.draws[:, :n_predictive]
+        # of cells that are drawn with z: other draws of z, other cells
+        self.cell_seed = int(draws.abs().sum() * CELL_SEEDS)
         self.n_members = weights.shape[0]
         self.fitted_prior: Density | None = None  # in the place of the model's
         if fitted_prior:
@@ -128,28 +141,54 @@ class Inference:
 
         Few draws at a time go through the decoder, whose outputs are wide, and only
         what ``read`` takes of them is kept. ``posterior_only`` draws from q(z | x, c).
+        Missing cells that the decoder looks at are drawn with z, each from its
+        distribution given those before it, which then drops out of the weights.
         """
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
         prior = self.prior(batch, features)
 
-        def joint(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            outputs = self.model.decode(self.w, z, features)
+        def joint(z: Tensor, first: int = 0) -> tuple[Decoded, Tensor]:
+            x = self._looked_at(batch, z, first, features)
+            known = self.model.preceding(self.w, x, None)
+            outputs = self.model.decode(self.w, z, features + known)
             cells = self.model.log_prob_cells(outputs, batch)
-            return outputs, cells, cells.sum(-1) + prior.log_prob(z)
+            return Decoded(outputs, cells, x), cells.sum(-1) + prior.log_prob(z)
 
         proposal: Proposal = posterior
         if not posterior_only:
-            proposal = self._proposal(lambda z: joint(z)[2], posterior, prior, batch)
+            proposal = self._proposal(lambda z: joint(z)[1], posterior, prior, batch)
         z = proposal.at(self.draws)
         row = self.model.decoder_width * self.n_members * z.shape[2]
-        log_joint, values = [], []
+        log_joint: list[Tensor] = []
+        values: list[Tensor] = []
         for part in z.split(max(1, int(self.max_elements // row)), dim=1):
-            outputs, cells, log_p = joint(part)
+            decoded, log_p = joint(part, sum(p.shape[1] for p in log_joint))
             log_joint.append(log_p)
-            values.append(read(outputs, cells))
+            values.append(read(decoded))
         log_weights = torch.cat(log_joint, dim=1) - proposal.log_prob(z)
         return Importance(log_weights, torch.cat(values, dim=1), proposal)
+
+    def _looked_at(
+        self, batch: Batch, z: Tensor, first: int, features: list[Tensor]
+    ) -> Tensor:
+        """Cells, (E, 1, N, D), or with holes drawn (E, S, N, D) where need be.
+
+        ``z`` are the draws from ``first`` on.
+        """
+        x, observed = batch.x.unsqueeze(1), batch.x_observed
+        if not self.model.is_autoregressive or observed is None:
+            return x
+        n_draws, shape = self.draws.shape[1], (-1, z.shape[1], -1, -1)
+
+        def draw(outputs: Tensor, i: int) -> Tensor:
+            chance = likelihoods.SharedChance.of(
+                self.cell_seed + i, n_draws, first, outputs
+            )
+            return self.model.sample_cells(outputs, chance)
+
+        x, observed = x.expand(shape), observed.unsqueeze(1).expand(shape)
+        return self.model.in_turn(self.w, z, features, draw, x, observed)
 
     def _proposal(
         self,
@@ -175,7 +214,7 @@ class Inference:
         if self.model.condition is None and batch.complete().all() and prior.smooth:
             return posterior
         half_each = Mixture.of(n_draws, [(0.5, posterior), (0.5, prior)])
-        if not prior.smooth:
+        if not prior.smooth or self.model.is_autoregressive:
             return half_each
         if self.model.condition is not None and not self.model.config.ties:
             return half_each
@@ -211,16 +250,21 @@ class Inference:
 
     def log_prob_cells(self, batch: Batch) -> Tensor:
         """E[log p(x_d | z, c)] under p(z | x, c): (N, D), 0 where missing."""
-        return self.importance(batch, lambda _, cells: cells).mean()
+        return self.importance(batch, lambda decoded: decoded.log_prob).mean()
 
     def conditional_mean(self, batch: Batch) -> Tensor:
         """E[x | observed cells], all cells, modes of discrete ones: (N, D).
 
         The self-normalised average of decoder means, not of draws. Mattei & Frellsen
-        (2019), eq. 12.
+        (2019), eq. 12. Where the decoder looks at cells, draws are what is weighed.
         """
-        importance = self.importance(batch, lambda o, _: self.model.expectations(o))
-        return self.model.points(importance.mean())
+
+        def expect(decoded: Decoded) -> Tensor:
+            if self.model.is_autoregressive:
+                return self.model.expectations_of(_cells(decoded))
+            return self.model.expectations(decoded.outputs)
+
+        return self.model.points(self.importance(batch, expect).mean())
 
     def conditional_draws(
         self, batch: Batch, n_draws: int, generator: Generator
@@ -228,37 +272,54 @@ class Inference:
         """Draws of all cells given the observed ones: (M, N, D).
 
         Sampling-importance-resampling of z, then p(x | z). Mattei & Frellsen (2019),
-        sec. 4.2.
+        sec. 4.2. Where the decoder looks at cells, of z and the missing ones together.
         """
-        importance = self.importance(batch, lambda outputs, _: outputs)
+        together = self.model.is_autoregressive
+        importance = self.importance(
+            batch, _cells if together else lambda decoded: decoded.outputs
+        )
         weights = importance.flat_weights().T.contiguous()  # (N, E·S)
         pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
-        outputs = importance.values.flatten(0, 1)  # (E·S, N, R)
-        rows = torch.arange(outputs.shape[1], device=outputs.device)
-        picked = outputs[pick.T, rows]  # (M, N, R)
-        return self.model.sample_cells(picked, generator)
+        values = importance.values.flatten(0, 1)  # (E·S, N, R or D)
+        rows = torch.arange(values.shape[1], device=values.device)
+        picked = values[pick.T, rows]  # (M, N, R or D)
+        return picked if together else self.model.sample_cells(picked, generator)
 
     def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
-        """E[x | z, c] of one member at given latents (N, L): (N, D)."""
+        """E[x | z, c] of one member at given latents (N, L): (N, D).
+
+        A decoder that looks at cells expects each given the expected ones before it.
+        """
         features = self.model.features(self.w, batch)
         latents = z.expand(self.n_members, 1, *z.shape)
-        outputs = self.model.decode(self.w, latents, features)
-        return self.model.points(self.model.expectations(outputs[member, 0]))
+
+        def expect(outputs: Tensor, _: int) -> Tensor:
+            chosen = outputs[member : member + 1]
+            return self.model.points(self.model.expectations(chosen))
+
+        nothing = torch.zeros_like(batch.x[:1].unsqueeze(1))
+        cells = self.model.in_turn(self.w, latents, features, expect, nothing, nothing)
+        return cells[0, 0]
 
     def sample(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
         """Fresh draws of x given c, a member at random for each: (M, N, D)."""
         features = self.model.features(self.w, batch)
         n_rows = len(batch)
         z = self.prior(batch, features).sample(n_draws, n_rows, generator)
-        outputs = self.model.decode(self.w, z, features)
         member = torch.randint(
             self.n_members,
             (1, n_draws, n_rows, 1),
             generator=generator,
             device=generator.device,
         )
-        index = member.expand(1, n_draws, n_rows, outputs.shape[-1])
-        return self.model.sample_cells(outputs.gather(0, index).squeeze(0), generator)
+
+        def draw(outputs: Tensor, _: int) -> Tensor:
+            index = member.expand(1, n_draws, n_rows, outputs.shape[-1])
+            return self.model.sample_cells(outputs.gather(0, index), generator)
+
+        nothing = z.new_zeros(1, n_draws, n_rows, self.model.config.n_columns)
+        cells = self.model.in_turn(self.w, z, features, draw, nothing, nothing)
+        return cells.squeeze(0)
 
     def mixture(self, batch: Batch) -> likelihoods.Mixture:
         """p(x | c) at the fixed prior draws: fields (N, E·S, K, D).
@@ -273,6 +334,11 @@ class Inference:
         parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, K, D)
         fields = (parts.log_weight, parts.mean, parts.scale)
         return likelihoods.Mixture(*(field.transpose(0, 1) for field in fields))
+
+
+def _cells(decoded: Decoded) -> Tensor:
+    """Every cell at every draw: (E, S, N, D)."""
+    return decoded.x.expand(*decoded.outputs.shape[:-1], -1)
 
 
 def expand_members(batch: Batch, n_members: int) -> Batch:

@@ -4,6 +4,7 @@ z ~ p(z | c), x ~ p(x | z, c), q(z | x, c). Without a condition it is a VAE; wit
 features as condition and the target as x it is a conditional VAE.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 from skvae._engine import likelihoods, objectives
 from skvae._engine.codebook import CodeLatent
 from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
+from skvae._engine.decoders import Autoregressive, Decoder, Independent
 from skvae._engine.distributions import Density
 from skvae._engine.flows import Flow
 from skvae._engine.hierarchy import LayeredLatent
@@ -79,6 +81,8 @@ class Head:
         self.likelihood = likelihoods.build(config, device, dtype)
         self.columns = torch.tensor(config.columns, device=device)
         self.slices: list[slice] = []
+        # the column of the table that each output of the decoder is of
+        self.owners = [config.columns[i] for i in self.likelihood.owners]
 
     def raw(self, outputs: Tensor) -> Tensor:
         """Cut the part of this head from (..., R): (..., outputs and constants)."""
@@ -158,7 +162,8 @@ class LatentModel:
         hidden, activation = config.hidden_layer_sizes, config.activation
         conditional = config.n_conditions > 0
         self.distinct: Tensor | None = None
-        if config.numeric_embedding and any(config.distinct):
+        embeds = config.numeric_embedding or config.decoder == "autoregressive"
+        if embeds and any(config.distinct):
             self.distinct = torch.tensor(config.distinct, device=device, dtype=dtype)
         self.condition = self._build_condition()
         if self.condition is not None:
@@ -183,7 +188,8 @@ class LatentModel:
             layout, encoder_inputs, latent_hidden, n_encoded, activation, 0.1, zeros
         )
         decoder_inputs = [config.n_components, *widths]
-        self.decoder = MLP(layout, decoder_inputs, hidden, n_decoded, activation, 0.1)
+        like = torch.empty(0, device=device, dtype=dtype)
+        self.decoder = self._build_decoder(decoder_inputs, hidden, like)
         self.constants: int | None = None
         if self.n_outputs > n_decoded:
             shape = (1, 1, self.n_outputs - n_decoded)
@@ -218,6 +224,17 @@ class LatentModel:
             flow = Flow(layout, n_components, activation, FLOW_CONTEXT)
         return GaussianLatent(n_components, prior, flow)
 
+    def _build_decoder(
+        self, n_inputs: list[int], hidden: tuple[int, ...], like: Tensor
+    ) -> Decoder:
+        config, layout = self.config, self.layout
+        owners = [column for head in self.heads for column in head.owners]
+        if config.decoder == "autoregressive":
+            return Autoregressive(
+                layout, config, n_inputs, hidden, owners, self.distinct, like
+            )
+        return Independent(layout, config, n_inputs, hidden, owners)
+
     def _posterior_of_inputs(self, w: Views, inputs: Tensor) -> Density:
         """q(z | x) of what enters the encoder, (E, N, width)."""
         return self.latent.posterior(w, self.encoder(w, [inputs], None), None)
@@ -236,6 +253,11 @@ class LatentModel:
         """Elements a row that turning a table into network input takes."""
         condition = self.condition.working_width if self.condition else 0
         return max(self.inputs.working_width, condition)
+
+    @property
+    def is_autoregressive(self) -> bool:
+        """Whether cells depend on others beside z."""
+        return self.config.decoder == "autoregressive"
 
     @property
     def decoder_width(self) -> int:
@@ -271,6 +293,34 @@ class LatentModel:
         encoded = self.encoder(w, [inputs, *features], noise)
         return self.latent.posterior(w, encoded, noise)
 
+    def preceding(self, w: Views, x: Tensor, observed: Tensor | None) -> list[Tensor]:
+        """Features of cells x (E, [S,] N, D) for a decoder that looks at them."""
+        return self.decoder.preceding(w, x, observed)
+
+    def in_turn(
+        self,
+        w: Views,
+        z: Tensor,
+        features: list[Tensor],
+        choose: Callable[[Tensor, int], Tensor],
+        x: Tensor,
+        observed: Tensor,
+    ) -> Tensor:
+        """Fill in cells of x (E or 1, S, N, D), 0/1 observed, at z (E, S, N, L).
+
+        ``choose`` gives cells (E or 1, S, N, D) for raw outputs and the round that it
+        is. Columns are filled in one after the other where the decoder looks at those
+        before.
+        """
+        x = x.clone()
+        for i, columns in enumerate(self.decoder.rounds):
+            missing = observed[..., columns] < 1
+            if missing.any():
+                known = self.preceding(w, x.expand(len(z), -1, -1, -1), None)
+                cells = choose(self.decode(w, z, features + known), i)[..., columns]
+                x[..., columns] = torch.where(missing, cells, x[..., columns])
+        return x
+
     def decode(
         self,
         w: Views,
@@ -278,7 +328,10 @@ class LatentModel:
         features: list[Tensor],
         noise: Noise | None = None,
     ) -> Tensor:
-        """Map z (E, S, N, L) to the raw outputs of the heads (E, S, N, R)."""
+        """Map z (E, S, N, L) to the raw outputs of the heads (E, S, N, R).
+
+        ``features`` are those of the condition, then what ``preceding`` returns.
+        """
         decoded = self.decoder(w, [z, *features], noise)
         if self.constants is None:
             return decoded
@@ -300,6 +353,14 @@ class LatentModel:
     def expectations(self, outputs: Tensor) -> Tensor:
         """Return what is averaged over draws before ``points``: (..., M)."""
         parts = [head.likelihood.expectation(head.raw(outputs)) for head in self.heads]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def expectations_of(self, x: Tensor) -> Tensor:
+        """Return ``expectations`` of cells x (..., D) that are certain: (..., M)."""
+        parts = [
+            head.likelihood.expectation_of(self._columns(head, x))
+            for head in self.heads
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def points(self, expectations: Tensor) -> Tensor:
@@ -327,7 +388,8 @@ class LatentModel:
         features = self.features(w, batch, noise)
         posterior = self.posterior(w, batch, features, noise)
         z = posterior.at(draws)
-        outputs = self.decode(w, z, features, noise)
+        known = self.preceding(w, batch.x, batch.x_observed)
+        outputs = self.decode(w, z, features + known, noise)
         log_lik = self.log_prob_cells(outputs, batch).sum(-1)
         return Terms(log_lik, z, posterior, self.prior(w, features, noise))
 

@@ -6,7 +6,7 @@ views of the (E, P) matrix when it is called, so it holds no tensor of its own.
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 
 import torch
 from torch import Generator, Tensor
@@ -138,6 +138,7 @@ class Linear:
 
     ``zero_inputs`` start with weight 0: an input that is 0 throughout training (the
     missing indicator of a column that is never missing) then never has an effect.
+    ``mask``, 0/1 of shape (n_in, n_out), says which input an output sees; None, all.
     """
 
     def __init__(
@@ -148,7 +149,9 @@ class Linear:
         gain: float | Sequence[float] = 1.0,
         bias: bool = True,
         zero_inputs: slice | None = None,
+        mask: Tensor | None = None,
     ) -> None:
+        self.mask = mask
         draw = uniform_init(1.0 / math.sqrt(max(n_in, 1)))
         gains = torch.tensor(gain, dtype=torch.float32)
 
@@ -167,6 +170,8 @@ class Linear:
     def __call__(self, w: Views, h: Tensor) -> Tensor:
         """(E, N, in) to (E, N, out); inputs that ``h`` ends without are 0."""
         weight = w[self.weight]
+        if self.mask is not None:
+            weight = weight * self.mask
         if h.shape[-1] < weight.shape[1]:
             weight = weight[:, : h.shape[-1]]
         if self.bias is None:
@@ -290,6 +295,15 @@ class Inputs:
         n_embedded = n_waves + (self.codes.width if self.codes else 0)
         self.width = n_numeric + n_embedded + n_columns
         self.indicators = slice(n_numeric + n_embedded, self.width)
+        parts = [self.embedding, self.codes]
+        whose = [numeric, coded]
+        # the column that each element comes from
+        self.columns = list(numeric)
+        for part, columns in zip(parts, whose, strict=True):
+            if part is not None:
+                n_each = part.width // len(columns)
+                self.columns += [i for i in columns for _ in range(n_each)]
+        self.columns += range(n_columns)
         self.n_scores, self.n_plain = n_scores, n_plain
         # the largest array that making the input takes, a row
         self.working_width = self.width + (
@@ -346,7 +360,9 @@ class MLP:
     The linear map lets a net begin as what tables often are nearly, a linear-Gaussian
     model, and spend its hidden layers on the rest; it is part of the first layer's
     matrix, so it costs next to nothing. Inputs may differ in their number of draws:
-    their projections are broadcast and summed.
+    their projections are broadcast and summed. ``masks`` are those of the layers: one
+    an input, each of the first hidden layer and the outputs side by side, then one for
+    every layer that follows.
     """
 
     def __init__(
@@ -358,18 +374,22 @@ class MLP:
         activation: str,
         gain: float = 1.0,
         zero_inputs: Sequence[slice | None] | None = None,
+        masks: Sequence[Tensor] | None = None,
     ) -> None:
         self.n_out = n_out
         n_hidden = sum(hidden[:1])
         self.width = max(n_hidden + n_out, *hidden, 1)  # of the largest array, a row
         gains = [1.0] * n_hidden + [gain] * n_out
         zeros = zero_inputs or [None] * len(n_inputs)
+        mask = iter(masks or repeat(None))
         self.first = [
-            Linear(layout, n, n_hidden + n_out, gains, bias=i == 0, zero_inputs=zero)
+            Linear(layout, n, n_hidden + n_out, gains, i == 0, zero, next(mask))
             for i, (n, zero) in enumerate(zip(n_inputs, zeros, strict=True))
         ]
-        self.rest = [Linear(layout, a, b) for a, b in pairwise(hidden)]
-        self.rest += [Linear(layout, a, n_out, gain) for a in hidden[-1:]]
+        self.rest = [Linear(layout, a, b, mask=next(mask)) for a, b in pairwise(hidden)]
+        self.rest += [
+            Linear(layout, a, n_out, gain, mask=next(mask)) for a in hidden[-1:]
+        ]
         self.activation = ACTIVATIONS[activation]
 
     def __call__(

@@ -158,14 +158,19 @@ def decode(
     values: Array,
     index: pd.Index | None = None,
     rng: np.random.Generator | None = None,
+    within: bool = False,
 ) -> Rows:
     """Return encoded rows (N, D) as ``fit`` saw them: DataFrame or array.
 
     With ``rng`` they are draws: of rare categories that share a code it picks one, and
     a value of a column whose values recur becomes the nearest of them. Without it they
     are expectations, and the category is the most frequent. A constant stays one.
+    ``within`` puts numbers beyond all that ``fit`` has seen at the nearest of those.
     """
     cells = decode_array(schema, values)
+    if within:
+        for i in schema.of_kind(*NUMERIC):
+            cells[..., i] = cells[..., i].clip(*schema.columns[i].span)
     columns = {
         column.name: _restore(column, cells[:, i], rng)
         for i, column in enumerate(schema.columns)

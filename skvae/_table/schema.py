@@ -51,7 +51,8 @@ class Column:
     encoding.
 
     ``lattice`` holds the values of a numeric column whose values recur, in original
-    units: a draw from it is one of them.
+    units: a draw from it is one of them. ``span`` are the least and the greatest value
+    of a numeric column, in original units: new rows stay within.
 
     Of more than ``MOST_CODES`` categories the rarest share the last code; ``pooled``
     holds the share that each of them has of it.
@@ -68,6 +69,7 @@ class Column:
     categories: Labels = ()
     pooled: tuple[float, ...] = ()
     lattice: tuple[float, ...] = ()
+    span: tuple[float, float] = (-np.inf, np.inf)
     levels: Levels | None = None  # what a pandas category declares
 
     @property
@@ -118,6 +120,16 @@ class Schema:
         """Whether the values of each encoded column hardly recur: (width,)."""
         whole = [c.kind in NUMERIC and not c.lattice for c in self.columns]
         return (*whole, *(whole[i] for i in self.scored))
+
+    def widened(self, table: RawTable) -> "Schema":
+        """Return the schema with the ``span`` of further rows, too."""
+        columns = [
+            replace(column, span=_span(cells, column.span))
+            if column.kind in NUMERIC
+            else column
+            for column, cells in zip(self.columns, table.values.T, strict=True)
+        ]
+        return replace(self, columns=tuple(columns))
 
     def of_kind(self, *kinds: str) -> tuple[int, ...]:
         """Positions of the columns of some kinds."""
@@ -319,7 +331,7 @@ def _learn_column(
         return plain
     if kind in DISCRETE:
         return _with_categories(plain, table, i, values, weights)
-    plain = replace(plain, lattice=recurring(values))
+    plain = replace(plain, lattice=recurring(values), span=_span(values))
     if kind == POSITIVE:
         plain = replace(plain, warp=Log())
     elif warped:
@@ -333,6 +345,14 @@ def _learn_column(
         rounding_error(values, weights) / scale, SMALLEST_SCALE, LARGEST_FLOOR
     )
     return replace(plain, shift=shift, scale=scale, resolution=float(resolution))
+
+
+def _span(
+    cells: Array, before: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Least and greatest of some cells, NaN where missing, and of those before."""
+    seen = np.append(cells[~np.isnan(cells)], before or ())
+    return float(seen.min()), float(seen.max())
 
 
 def location_and_scale(values: Array, weight: Array) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import torch
 
 from skvae._engine.config import HeadConfig
 from skvae._engine.likelihoods.base import Likelihood
+from skvae._engine.likelihoods.chance import SharedChance
 from skvae._engine.likelihoods.counts import NegativeBinomialHead, PoissonHead
 from skvae._engine.likelihoods.discrete import BernoulliHead, CategoricalHead
 from skvae._engine.likelihoods.numeric import (
@@ -23,7 +24,7 @@ from skvae._engine.likelihoods.numeric import (
     StudentTHead,
 )
 
-__all__ = ["GaussianMixtureHead", "Likelihood", "Mixture", "build"]
+__all__ = ["GaussianMixtureHead", "Likelihood", "Mixture", "SharedChance", "build"]
 
 Numbers = Callable[[tuple[float, ...]], torch.Tensor]
 

@@ -1,8 +1,7 @@
-"""What the model asks of a likelihood."""
+"""What the model asks of a likelihood, and what likelihoods have in common."""
 
 from typing import Protocol
 
-import torch
 from torch import Generator, Tensor
 
 
@@ -17,11 +16,19 @@ class Likelihood(Protocol):
     n_constants: int
     n_expectations: int  # M
 
+    @property
+    def owners(self) -> list[int]:
+        """Which of the d columns each output of the decoder is of: ``n_outputs``."""
+        ...
+
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log density of cells ``x`` (..., d), in nats: (..., d)."""
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return what is averaged over draws (..., M) before ``point`` makes cells."""
+
+    def expectation_of(self, x: Tensor) -> Tensor:
+        """Return ``expectation`` where cells are ``x`` (..., d) for sure: (..., M)."""
 
     def point(self, expectation: Tensor) -> Tensor:
         """Cells (..., d) from averaged expectations: the mean, or the mode."""
@@ -49,33 +56,24 @@ class Unfactored:
 
 
 class Averaged(Unfactored):
-    """For likelihoods whose expectation is that of the cells."""
+    """For likelihoods whose expectation is that of the cells.
+
+    Their outputs are blocks of d, one a parameter.
+    """
 
     n_constants = 0
+    n_outputs: int
     n_expectations: int
+
+    @property
+    def owners(self) -> list[int]:
+        """Which of the d columns each output of the decoder is of."""
+        return [i % self.n_expectations for i in range(self.n_outputs)]
+
+    def expectation_of(self, x: Tensor) -> Tensor:
+        """Return the cells as they are."""
+        return x
 
     def point(self, expectation: Tensor) -> Tensor:
         """Return the cells as they are."""
         return expectation
-
-
-def uniform(like: Tensor, generator: Generator) -> Tensor:
-    """Draw uniforms of the shape of ``like``."""
-    return torch.rand(
-        like.shape, generator=generator, dtype=like.dtype, device=like.device
-    )
-
-
-def normal(like: Tensor, generator: Generator) -> Tensor:
-    """Draw standard normals of the shape of ``like``."""
-    return torch.randn(
-        like.shape, generator=generator, dtype=like.dtype, device=like.device
-    )
-
-
-def gamma(shape: Tensor, generator: Generator) -> Tensor:
-    """Draw from gamma distributions of scale 1.
-
-    ``torch.distributions`` has no way to give its draws a generator.
-    """
-    return torch._standard_gamma(shape.contiguous(), generator=generator)

@@ -6,7 +6,8 @@ Their masses are worked out in double precision: terms of large counts nearly ca
 import torch
 from torch import Generator, Tensor
 
-from skvae._engine.likelihoods.base import Averaged, gamma
+from skvae._engine.likelihoods.base import Averaged
+from skvae._engine.likelihoods.chance import gamma, poisson
 from skvae._engine.likelihoods.numeric import positive
 
 SMALLEST_RATE = 1e-6
@@ -45,7 +46,7 @@ class PoissonHead(Averaged):
 
     def sample(self, raw: Tensor, generator: Generator) -> Tensor:
         """Draw cells (..., d)."""
-        return self._encoded(torch.poisson(self._rate(raw), generator), raw)
+        return self._encoded(poisson(self._rate(raw), generator), raw)
 
 
 class NegativeBinomialHead(PoissonHead):
@@ -82,4 +83,4 @@ class NegativeBinomialHead(PoissonHead):
         """Draw cells (..., d): a Poisson count of a gamma rate."""
         rate, size = self._parameters(raw)
         rates = gamma(size, generator) * rate / size
-        return self._encoded(torch.poisson(rates, generator), raw)
+        return self._encoded(poisson(rates, generator), raw)

@@ -7,7 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from skvae._engine.likelihoods.base import Averaged, uniform
+from skvae._engine.likelihoods.base import Averaged
+from skvae._engine.likelihoods.chance import uniform
 
 
 class BernoulliHead(Averaged):
@@ -52,6 +53,7 @@ class CategoricalHead:
 
     def __init__(self, n_codes: Sequence[int], last_share: Tensor) -> None:
         self.n_outputs = sum(n_codes)
+        self.owners = [i for i, k in enumerate(n_codes) for _ in range(k)]
         self.widest = widest = max(n_codes)
         self.n_columns = len(n_codes)
         self.n_expectations = self.n_columns * widest
@@ -95,6 +97,10 @@ class CategoricalHead:
     def expectation(self, raw: Tensor) -> Tensor:
         """Return the probability of every code: (..., d·k)."""
         return self._log_probabilities(raw).exp().flatten(-2)
+
+    def expectation_of(self, x: Tensor) -> Tensor:
+        """Return 1 for the code of each cell and 0 for the others: (..., d·k)."""
+        return self.statistics(x).flatten(-2)
 
     def point(self, expectation: Tensor) -> Tensor:
         """Return the codes of the most likely values (..., d)."""

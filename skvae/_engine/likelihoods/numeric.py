@@ -8,7 +8,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from skvae._engine.distributions import LOG_2PI
-from skvae._engine.likelihoods.base import Averaged, gamma, normal, uniform
+from skvae._engine.likelihoods.base import Averaged
+from skvae._engine.likelihoods.chance import gamma, normal, uniform
 
 # softplus(0.54) = 1: a scale starts at the standard deviation of the column
 UNIT_SOFTPLUS = math.log(math.e - 1.0)
@@ -209,6 +210,10 @@ class LogNormalHead(GaussianMixtureHead):
         mean, scale = parts.mean.squeeze(-2), parts.scale.squeeze(-2)
         exponent = self.unit * mean + 0.5 * (self.unit * scale).square()
         return exponent.clamp(max=LARGEST_EXPONENT).exp()
+
+    def expectation_of(self, x: Tensor) -> Tensor:
+        """Return exp(unit x): (..., d)."""
+        return (self.unit * x).clamp(max=LARGEST_EXPONENT).exp()
 
     def point(self, expectation: Tensor) -> Tensor:
         """Return the cells whose decoded value is the expectation."""
