@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import entropy
 from sklearn.utils.metaestimators import available_if
 
-from skvae._engine.config import OBJECTIVES, check_auto, check_choice, check_number
+from skvae._engine.config import (
+    OBJECTIVES,
+    TrainConfig,
+    check_auto,
+    check_choice,
+    check_number,
+)
 from skvae._estimator import (
     RandomState,
     check_latents,
@@ -702,6 +708,16 @@ class VAETransformer(GeneratedTable):
         )
         self._n_features_out = model.n_components
         return model
+
+    def _advice_on_collapse(self, config: TrainConfig, limit: str | None = None) -> str:
+        advice = super()._advice_on_collapse(config, limit)
+        if self.decoder == "independent":
+            return advice
+        return (
+            "Cells tell of those after them and leave z little to say, which sample "
+            "and score_samples can do without. For a latent set decoder='independent'. "
+            + advice
+        )
 
     def _count_codes(self, data: Any) -> VAETransformer:
         """Learn how many codes are in use, where there are any."""

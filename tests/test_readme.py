@@ -14,8 +14,8 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | 
 @pytest.mark.filterwarnings("ignore:All 8 latent dim", "ignore:Training stopped")
 @pytest.mark.slow
 def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
-    assert len(BLOCKS) == 12, (
-        "4 regression, 2 imputation, 2 anomalies, mixed, family, few labels, chunks"
+    assert len(BLOCKS) == 13, (
+        "4 regression, 2 imputation, 2 anomalies, 2 mixed, family, few labels, chunks"
     )
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -30,6 +30,9 @@ def test_the_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     # of 190 cm, given sizes of 160 to 180 mostly
     shirts = [rows.loc[0, "shirt"] for rows in names["given_size"]]
     assert shirts.count("L") > 80
+    people, synthetic = names["people"], names["synthetic"]
+    assert (synthetic.dtypes == people.dtypes).all()
+    assert synthetic["size"].between(people["size"].min(), people["size"].max()).all()
     assert names["decision"].shape == (3,)
     assert names["indices"].shape == (178, 4)
     assert names["chances"].shape == (178, 3)

@@ -274,6 +274,23 @@ def test_a_collapsed_latent_is_told_of_whatever_the_prior(settings):
     assert model.active_units_ == 0
 
 
+def test_a_latent_that_cells_make_idle_is_told_of_and_rows_still_hang_together():
+    """The correlation of a straight line with noise, 0.97, from a collapsed latent."""
+    rng = np.random.default_rng(0)
+    t = rng.normal(size=400)
+    X = np.column_stack([t, 3.0 * t + 0.75 * rng.normal(size=400)])
+    heavy = {"beta": 1e3, "kl_warmup": 0.0, "max_iter": 60, "learning_rate_init": 1e-2}
+    told = "leave z little to say.* set decoder='independent'.* lower beta"
+    with pytest.warns(ConvergenceWarning, match=told):
+        model = fit(VAETransformer, heavy | {"decoder": "autoregressive"}, X)
+    assert model.active_units_ == 0
+    drawn = np.corrcoef(model.sample(4000, random_state=0).T)[0, 1]
+    assert drawn == pytest.approx(np.corrcoef(X.T)[0, 1], abs=0.02)
+    apart = fit(VAETransformer, heavy, X)
+    drawn = np.corrcoef(apart.sample(4000, random_state=0).T)[0, 1]
+    assert abs(drawn) < 0.1
+
+
 def test_a_beta_of_zero_is_not_to_be_lowered():
     X = rows()
     still = {"learning_rate_init": 1e-9, "early_stopping": False, "max_iter": 40}

@@ -35,6 +35,21 @@ def mixture_prior_rows(
     return skvae_rows(table, seed, {"prior": "mixture"} | options)
 
 
+def autoregressive_rows(
+    table: pd.DataFrame, seed: int, options: dict[str, Any]
+) -> pd.DataFrame:
+    """`VAETransformer(decoder="autoregressive")`, the rest as in the library."""
+    return skvae_rows(table, seed, {"decoder": "autoregressive"} | options)
+
+
+def longer_rows(
+    table: pd.DataFrame, seed: int, options: dict[str, Any]
+) -> pd.DataFrame:
+    """`skvae-autoregressive`, `dropout=0.1, batch_size=256, early_stopping=False`."""
+    longer = {"dropout": 0.1, "batch_size": 256, "early_stopping": False}
+    return autoregressive_rows(table, seed, longer | options)
+
+
 def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:
     """Gaussian copula: empirical marginals, categories as intervals; own code."""
     rng = np.random.default_rng(seed)
@@ -97,6 +112,8 @@ def ctgan_rows(name: str) -> Maker:
 MAKERS: dict[str, Maker] = {
     "skvae": skvae_rows,
     "skvae-mixture-prior": mixture_prior_rows,
+    "skvae-autoregressive": autoregressive_rows,
+    "skvae-autoregressive-longer": longer_rows,
     "gaussian-copula": copula_rows,
     "smote": smote_rows,
     "tvae": ctgan_rows("TVAE"),
