@@ -197,10 +197,11 @@ def provenance(about: dict[str, Any]) -> str:
     """Last lines of a page: how its figures came about."""
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     machine = ", ".join(f"{k} {v}" for k, v in about["machine"].items())
+    threads = about.get("threads", "one thread each unless told otherwise")
     return f"""- command: `{about["command"]}`
 - parameters: {about["parameters"]}, the rest as in the library
 - versions: {versions}
-- machine: {machine}; {about["jobs"]} at a time, one thread each unless told otherwise
+- machine: {machine}; {about["jobs"]} at a time, {threads}
 - date: {about["date"]}
 """
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 
@@ -459,6 +461,27 @@ def test_the_ablation_pairs_both_fits_and_stores_them(regression, tables, capsys
 
 
 # -- imputation ------------------------------------------------------------------
+
+
+def test_a_large_table_is_taken_end_to_end_and_stored(
+    regression, tables, monkeypatch, capsys
+):
+    large = importlib.import_module("benchmarks.large")
+    quick = partial(VAETransformer, max_iter=2, n_estimators=1, n_draws=1)
+    monkeypatch.setattr(large, "VAETransformer", quick)
+    monkeypatch.setattr(large, "in_fresh_process", large.run_one)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        large.main(["--data", str(tables), "--sets", "goods"])
+    (row,) = json.loads((tables / "results" / "large.json").read_text())["rows"]
+    assert (row["rows"], row["columns"]) == (80, 5)
+    assert row["table"] < 0.1
+    assert row["peak"] >= row["before"] > 50  # numpy and torch are part of it
+    assert all(row[step] > 0 for step in large.STEPS)
+    page = (tables / "results" / "large.md").read_text()
+    assert "goods | 80 x 5 | 0 |" in page
+    assert f"1 at a time, {torch.get_num_threads()} threads" in page
+    assert "goods" in capsys.readouterr().out
 
 
 @pytest.fixture
