@@ -17,7 +17,7 @@ import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from skvae import VAETransformer
+from skvae import VAEImputer, VAETransformer
 from skvae._predictive import independent_normals
 
 CHECKOUT = Path(__file__).parent.parent
@@ -584,6 +584,76 @@ def test_an_imputation_run_is_printed_and_stored(regression, data, monkeypatch, 
 
 
 # -- anomalies -------------------------------------------------------------------
+
+
+@pytest.fixture
+def pooling(regression):
+    """``benchmarks.pooling``, storing its results in a folder of this test."""
+    return importlib.import_module("benchmarks.pooling")
+
+
+def test_one_table_is_pooled_to_least_squares(pooling):
+    x, y = np.random.default_rng(0).normal(size=(2, 40))
+    fit = stats.linregress(x, y)
+    table = np.column_stack([x, y])
+    for tables in ([table], [table] * 5):
+        pooled = pooling.pool(tables)
+        assert pooled["estimate"] == pytest.approx([fit.slope])
+        assert pooled["error"] == pytest.approx([fit.stderr])
+        half = stats.norm.ppf(0.975) * fit.stderr
+        assert pooled["high"] == pytest.approx([fit.slope + half], rel=1e-6)
+
+
+def test_rubins_rules_add_what_imputations_differ_by(pooling, monkeypatch):
+    fits = [(np.array([e]), np.array([v])) for e, v in [(1.0, 0.2), (2.0, 0.4)]]
+    monkeypatch.setattr(pooling, "regression", lambda i: fits[i])
+    pooled = pooling.pool([0, 1])
+    # within 0.3, between 0.5 * 1.5
+    assert pooled["estimate"] == [1.5]
+    assert pooled["error"] == pytest.approx([np.sqrt(1.05)])
+    half = stats.t.ppf(0.975, (1 + 0.3 / 0.75) ** 2) * np.sqrt(1.05)
+    assert pooled["low"] == pytest.approx([1.5 - half])
+
+
+def test_cells_are_removed_anywhere_or_by_the_size_of_the_target(pooling):
+    rng = np.random.default_rng(0)
+    table = pooling.draw(4000, rng)
+    # standard errors below 0.01
+    assert np.isnan(pooling.anywhere(table, rng)).mean(axis=0) == pytest.approx(
+        [0.3] * 3, abs=0.04
+    )
+    missing = np.isnan(pooling.by_target(table, rng))
+    assert missing.mean(axis=0) == pytest.approx([0, 0.5, 0], abs=0.04)
+    large = table[:, 2] > table[:, 2].mean()
+    assert missing[large, 1].mean() > missing[~large, 1].mean() + 0.3
+
+
+def test_pooled_coefficients_are_printed_and_stored(pooling, tmp_path, capsys):
+    pooling.main(["--tables", "2", "--methods", "no-holes", "complete-cases"])
+    assert "| x2, by the size of y | complete-cases | 2 |" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "results" / "pooling.json").read_text())["rows"]
+    assert len(rows) == 8
+    errors = {
+        m: [r["error"] for r in rows if r["method"] == m] for m in pooling.METHODS
+    }
+    assert (np.array(errors["complete-cases"]) > errors["no-holes"]).all()
+
+
+def test_the_librarys_draws_keep_what_is_there(pooling, monkeypatch):
+    quick = partial(VAEImputer, max_iter=2, n_estimators=1, n_draws=2)
+    monkeypatch.setattr(pooling, "VAEImputer", quick)
+    monkeypatch.setattr(pooling, "N_IMPUTATIONS", 3)
+    rng = np.random.default_rng(0)
+    whole = pooling.draw(60, rng)
+    holes = pooling.by_target(whole, rng)
+    seen = ~np.isnan(holes)
+    for method in (pooling.skvae, pooling.linear):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tables = method(holes, whole, 0)
+        assert len(tables) == 3
+        assert all((table[seen] == whole[seen]).all() for table in tables)
+        assert (tables[0][~seen] != tables[1][~seen]).all()
 
 
 @pytest.fixture
