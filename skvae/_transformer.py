@@ -90,8 +90,9 @@ class VAETransformer(GeneratedTable):
         twice as wide as ``hidden_layer_sizes`` says. ``"autoregressive"`` is for new
         rows: they are much more like real ones, and models trained on them nearly as
         good. Columns then tell of those after them, and z holds what is left, which is
-        often nothing: for ``transform`` leave it at ``"independent"``. The order is
-        that of the table; a column that is to be predicted belongs at the end.
+        often nothing: for ``transform``, and where many cells of the table are missing,
+        leave it at ``"independent"``. The order is that of the table; a column that is
+        to be predicted belongs at the end.
     posterior : {"gaussian", "flow"}, default="gaussian"
         q(z | x): independent normals, or the image of such under a flow that the
         encoder steers [8]_.
