@@ -34,6 +34,11 @@ Array = NDArray[np.floating]
 PRIORS = ("normal", "mixture", "vamp", "flow")
 MOST_GAP_ROWS = 1024  # whose posteriors are set against each other
 DRAWN_ROWS = 32_000  # draws of z in an epoch at most, where "auto" chooses
+# an autoregressive decoder learns single rows by heart sooner: what it needs is noise
+# and other members, not draws of a z that says little (benchmarks/record)
+AUTOREGRESSIVE_MEMBERS = 4
+AUTOREGRESSIVE_DROPOUT = 0.1
+AUTOREGRESSIVE_BATCH = 256
 
 
 def _has_codes(model: VAETransformer) -> bool:
@@ -92,7 +97,7 @@ class VAETransformer(GeneratedTable):
         good. Columns then tell of those after them, and z holds what is left, which is
         often nothing: for ``transform``, and where many cells of the table are missing,
         leave it at ``"independent"``. The order is that of the table; a column that is
-        to be predicted belongs at the end.
+        to be predicted belongs at the end. ``"auto"`` then means other things.
     posterior : {"gaussian", "flow"}, default="gaussian"
         q(z | x): independent normals, or the image of such under a flow that the
         encoder steers [8]_.
@@ -106,9 +111,9 @@ class VAETransformer(GeneratedTable):
         Units of the hidden layers of encoder and decoder.
     activation : {"silu", "relu", "tanh", "gelu", "identity"}, default="silu"
         Activation of the hidden layers.
-    dropout : float, default=0.0
+    dropout : float or "auto", default="auto"
         Fraction of hidden units dropped at the start of training; it falls to 0 along a
-        line.
+        line. ``"auto"`` takes 0, with an autoregressive decoder 0.1.
     masking : float, default=0.0
         Largest share of a row's cells that are hidden from the encoder in a step of
         training; the likelihood counts them.
@@ -124,7 +129,8 @@ class VAETransformer(GeneratedTable):
         Members: networks trained side by side from other seeds and splits. Likelihoods
         and imputations average over them; ``transform`` uses the best. ``"auto"`` takes
         4, on more than 8,000 rows 32,000 over their number, where more steps of fewer
-        members reach a higher likelihood in the same time.
+        members reach a higher likelihood in the same time; 4 of any number of rows with
+        an autoregressive decoder.
     objective : {"auto", "elbo", "iwae", "dreg"}, default="auto"
         Bound to maximise: the evidence lower bound [1]_, or the importance-weighted
         bound [2]_ over ``n_draws`` draws, ``"dreg"`` by the gradients of [11]_, which
@@ -133,7 +139,8 @@ class VAETransformer(GeneratedTable):
         divergence that only it has.
     n_draws : int or "auto", default="auto"
         Draws of z per row while training. ``"auto"`` takes 8, on more than 4,000 rows
-        32,000 over their number, and 1 for ``"elbo"``.
+        32,000 over their number, with an autoregressive decoder a quarter of that, and
+        1 for ``"elbo"``.
     beta : float, default=1.0
         Weight of the KL divergence, or of the latent's part of the weights; where
         held-out rows are judged, too.
@@ -148,7 +155,8 @@ class VAETransformer(GeneratedTable):
     max_steps : int, default=10240
         Batches at most: on large tables training ends after fewer epochs.
     batch_size : int or "auto", default="auto"
-        Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512.
+        Rows in a batch; ``"auto"`` takes n / 16 within 16 and 512, with an
+        autoregressive decoder 256.
     learning_rate_init : float, default=3e-3
         Peak of the learning rate, which warms up and then falls along a cosine.
     alpha : float, default=1e-4
@@ -276,7 +284,7 @@ class VAETransformer(GeneratedTable):
         latent: str = "gaussian",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
-        dropout: float = 0.0,
+        dropout: float | str = "auto",
         masking: float = 0.0,
         trimming: float = 0.0,
         numeric_embedding: str | None = None,
@@ -712,7 +720,7 @@ class VAETransformer(GeneratedTable):
 
     def _advice_on_collapse(self, config: TrainConfig, limit: str | None = None) -> str:
         advice = super()._advice_on_collapse(config, limit)
-        if self.decoder == "independent":
+        if not self._is_autoregressive:
             return advice
         return (
             "Cells tell of those after them and leave z little to say, which sample "
@@ -732,15 +740,37 @@ class VAETransformer(GeneratedTable):
             vars(self).pop("perplexity_", None)
         return self
 
+    @property
+    def _is_autoregressive(self) -> bool:
+        return self.decoder == "autoregressive"
+
+    @property
+    def _members(self) -> tuple[int, int]:
+        """Fewest and most members that ``n_estimators="auto"`` takes."""
+        fewest, most = super()._members
+        return (AUTOREGRESSIVE_MEMBERS if self._is_autoregressive else fewest), most
+
     def _settled(self, n_rows: int) -> dict[str, Any]:
-        """Resolve ``"auto"``: as many draws as rows leave time for."""
+        """Resolve ``"auto"``."""
+        check_auto("dropout", self.dropout)
+        settled = self._settled_draws(n_rows)
+        if self._is_autoregressive:
+            settled["largest_batch"] = AUTOREGRESSIVE_BATCH
+        if isinstance(self.dropout, str):
+            rate = AUTOREGRESSIVE_DROPOUT if self._is_autoregressive else 0.0
+            settled["dropout"] = rate
+        return settled
+
+    def _settled_draws(self, n_rows: int) -> dict[str, Any]:
+        """As many draws as rows, and members, leave time for."""
         check_choice("objective", self.objective, ("auto", *OBJECTIVES))
         objective, n_draws = self.objective, self.n_draws
         if objective == "auto" and (self.latent == "vq" or self._weighs_kl()):
             objective = "elbo"
         check_auto("n_draws", n_draws)
         if isinstance(n_draws, str):
-            n_draws = min(self._most_draws, max(1, DRAWN_ROWS // n_rows))
+            drawn = DRAWN_ROWS // self._members[0]
+            n_draws = min(self._most_draws, max(1, drawn // n_rows))
             if objective == "elbo" or self.latent == "vq":
                 n_draws = 1
         if self.latent == "vq" and objective != "elbo":

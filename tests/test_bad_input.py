@@ -99,7 +99,7 @@ NUMBERS = {
     "n_iter_no_change": (["9", 9.5, None], [0, -1], ["integer"]),
     "n_samples": (["9", 9.5, None], [0, -1], ["integer"]),
     "batch_size": ([2.5, None], [0, -8], ["integer"]),
-    "dropout": (["0.1", None], [-0.1, 1.0, np.nan], ["number"]),
+    "dropout": ([None], [-0.1, 1.0, np.nan], ["number"]),
     "masking": (["0.1", None], [-0.1, 1.1, np.nan], ["number"]),
     "trimming": (["0.1", None], [-0.1, 0.6, np.nan], ["number"]),
     "classification_weight": (["1", None], [-1.0, np.inf, np.nan], ["number"]),
@@ -1483,3 +1483,8 @@ def test_a_number_in_words_is_auto_or_refused():
         ValueError, match="n_draws must be 'auto' or a number; got 'many'"
     ):
         fit(VAETransformer, table()[0], settings={"n_draws": "many"})
+    with pytest.raises(ValueError, match="dropout must be 'auto' or a number; got 'x'"):
+        fit(VAETransformer, table()[0], settings={"dropout": "x"})
+    for Estimator in set(ALL) - {VAETransformer}:
+        with pytest.raises(TypeError, match="dropout must be a number"):
+            fit(Estimator, table()[0], settings={"dropout": "auto"})

@@ -293,7 +293,7 @@ def test_the_split_is_random_and_fixed_by_its_generator():
 def test_the_automatic_batch_is_a_sixteenth_of_the_rows_within_bounds(
     asked, n_rows, expected
 ):
-    assert train.auto_batch_size(asked, n_rows) == expected
+    assert train.auto_batch_size(asked, n_rows, 512) == expected
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_the_only_epoch_of_a_chunk_has_batches_for_all_of_its_rows(
     assert train.batches(config, n_rows) == (n_batches, n_in_each)
     assert 0 <= n_batches * n_in_each - n_rows < n_batches
     many = TrainConfig(batch_size=asked)
-    size = train.auto_batch_size(asked, n_rows)
+    size = train.auto_batch_size(asked, n_rows, 512)
     assert train.batches(many, n_rows) == (n_rows // size, size)
 
 

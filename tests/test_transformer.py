@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from skvae import VAETransformer
+from skvae._engine.train import batches
 
 # short fits often end before the bound has settled or the latent has come alive
 pytestmark = pytest.mark.filterwarnings(
@@ -848,6 +849,29 @@ def test_verbose_tells_of_progress_and_quiet_does_not(rows, capsys):
     assert f"epoch 5 of 5, loss {last:.4f} nats" in out
     fit(rows)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "draws", "objective", "batch"),
+    [(100, 8, "dreg", 16), (3_000, 2, "dreg", 187), (20_000, 1, "elbo", 256)],
+)
+def test_what_auto_means_for_an_autoregressive_decoder(n_rows, draws, objective, batch):
+    """Four members of any table, noise, smaller batches; fewer draws of z."""
+    X = np.random.default_rng(0).normal(size=(n_rows, 2))
+    small = {"hidden_layer_sizes": (4,), "n_samples": 2, "max_steps": 1}
+    vae = VAETransformer(2, decoder="autoregressive", **small).fit(X)
+    assert len(vae.learned_.weights) == 4
+    config = vae._train_config(n_rows)
+    assert (config.n_draws, config.objective) == (draws, objective)
+    assert (config.dropout, batches(config, n_rows)[1]) == (0.1, batch)
+    asked = {"n_draws": 3, "dropout": 0.0, "batch_size": 512, "n_estimators": 1}
+    config = vae.set_params(**asked)._train_config(n_rows)
+    assert (config.n_draws, config.dropout) == (3, 0.0)
+    assert batches(config, n_rows)[1] == min(n_rows, 512)
+    assert len(vae.fit(X).learned_.weights) == 1
+    # independent cells go without noise
+    config = VAETransformer()._train_config(20_000)
+    assert (config.dropout, batches(config, 20_000)[1]) == (0.0, 512)
 
 
 @pytest.mark.parametrize(

@@ -45,13 +45,8 @@ def autoregressive_rows(
 def longer_rows(
     table: pd.DataFrame, seed: int, options: dict[str, Any]
 ) -> pd.DataFrame:
-    """`skvae-autoregressive`; all rows, longer, four members of one draw each.
-
-    `dropout=0.1, batch_size=256, early_stopping=False, n_estimators=4, n_draws=1`.
-    """
-    longer = {"dropout": 0.1, "batch_size": 256, "early_stopping": False}
-    longer |= {"n_estimators": 4, "n_draws": 1}
-    return autoregressive_rows(table, seed, longer | options)
+    """`skvae-autoregressive` with `early_stopping=False`: all rows, longer."""
+    return autoregressive_rows(table, seed, {"early_stopping": False} | options)
 
 
 def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:

@@ -219,6 +219,7 @@ class TrainConfig:
     max_iter: int = 160
     max_steps: int = 8192
     batch_size: int | str = "auto"
+    largest_batch: int = 512  # that "auto" takes
     learning_rate_init: float = 3e-3
     alpha: float = 1e-4
     dropout: float = 0.0

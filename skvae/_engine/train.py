@@ -14,7 +14,7 @@ from skvae._engine.networks import Noise
 
 MAX_GRADIENT_NORM = 5.0
 BATCHES_PER_EPOCH = 16  # batch_size="auto" aims at n / 16 rows, within the bounds below
-SMALLEST_BATCH, LARGEST_BATCH = 16, 512
+SMALLEST_BATCH = 16
 VALIDATION_DRAWS = 8
 # at most so many rows are evaluated after each epoch, and of wide tables so many cells
 MONITORED_ROWS, MONITORED_CELLS = 2048, 2**18
@@ -159,11 +159,11 @@ def split_strata(
     )
 
 
-def auto_batch_size(batch_size: int | str, n_rows: int) -> int:
-    """Rows in a batch, never more than there are."""
+def auto_batch_size(batch_size: int | str, n_rows: int, largest: int) -> int:
+    """Rows in a batch, never more than there are; "auto" takes ``largest`` at most."""
     if isinstance(batch_size, str):
         wanted = n_rows // BATCHES_PER_EPOCH
-        batch_size = min(max(wanted, SMALLEST_BATCH), LARGEST_BATCH)
+        batch_size = min(max(wanted, SMALLEST_BATCH), largest)
     return min(batch_size, n_rows)
 
 
@@ -173,7 +173,7 @@ def batches(config: TrainConfig, n_rows: int) -> tuple[int, int]:
     An epoch leaves out the rows that do not fill a batch, others each time. The only
     epoch of ``partial_fit`` leaves out none: some count twice, less than one a batch.
     """
-    batch_size = auto_batch_size(config.batch_size, n_rows)
+    batch_size = auto_batch_size(config.batch_size, n_rows, config.largest_batch)
     if not config.constant_rate:
         return n_rows // batch_size, batch_size
     n_batches = -(-n_rows // batch_size)
