@@ -69,6 +69,9 @@ class VAEImputer(LatentVariableEstimator):
         Fraction of training over which the weight of the KL rises.
     likelihood, prior, hidden_layer_sizes, activation, numeric_embedding, n_estimators
         As in :class:`VAETransformer`: the model.
+    residuals : {"independent", "correlated"}, default="independent"
+        As in :class:`VAETransformer`. With independent ones multiple imputations tell
+        of relations between numbers that are a little weaker than they should be.
     masking : float, default=0.0
         As in :class:`VAETransformer`.
     objective, beta, kl_schedule, free_bits
@@ -134,6 +137,7 @@ class VAEImputer(LatentVariableEstimator):
         keep_empty_features: bool = False,
         likelihood: str | Mapping[Hashable, str] = "auto",
         prior: str = "normal",
+        residuals: str = "independent",
         hidden_layer_sizes: Sequence[int] = (128, 128),
         activation: str = "silu",
         dropout: float = 0.1,
@@ -170,6 +174,7 @@ class VAEImputer(LatentVariableEstimator):
         self.keep_empty_features = keep_empty_features
         self.likelihood = likelihood
         self.prior = prior
+        self.residuals = residuals
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.dropout = dropout

@@ -98,6 +98,11 @@ class VAETransformer(GeneratedTable):
         often nothing: for ``transform``, and where many cells of the table are missing,
         leave it at ``"independent"``. The order is that of the table; a column that is
         to be predicted belongs at the end. ``"auto"`` then means other things.
+    residuals : {"independent", "correlated"}, default="independent"
+        What the decoder leaves of the continuous cells of a row, given z: independent,
+        or tied by a Gaussian copula [15]_ with one correlation matrix for all rows,
+        fitted after training. Then draws, likelihoods and expectations of missing cells
+        go by it. Cells of an autoregressive decoder are tied as it is.
     posterior : {"gaussian", "flow"}, default="gaussian"
         q(z | x): independent normals, or the image of such under a flow that the
         encoder steers [8]_.
@@ -256,6 +261,8 @@ class VAETransformer(GeneratedTable):
        translation, S_U. Biometrika 36, 149-176
     .. [14] Germain, Gregor, Murray, Larochelle (2015), MADE: masked autoencoder for
        distribution estimation, eq. 12-13. arXiv:1502.03509
+    .. [15] Song (2000), Multivariate dispersion models generated from Gaussian copula,
+           sec. 2.
 
     Examples
     --------
@@ -280,6 +287,7 @@ class VAETransformer(GeneratedTable):
         likelihood: str | Mapping[Hashable, str] = "auto",
         prior: str = "normal",
         decoder: str = "independent",
+        residuals: str = "independent",
         posterior: str = "gaussian",
         latent: str = "gaussian",
         hidden_layer_sizes: Sequence[int] = (128, 128),
@@ -317,6 +325,7 @@ class VAETransformer(GeneratedTable):
         self.likelihood = likelihood
         self.prior = prior
         self.decoder = decoder
+        self.residuals = residuals
         self.posterior = posterior
         self.latent = latent
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -713,6 +722,7 @@ class VAETransformer(GeneratedTable):
             posterior=self.posterior,
             latent=self.latent,
             decoder=self.decoder,
+            residuals=self.residuals,
             n_estimators=self._n_members(n_rows, proceed),
         )
         self._n_features_out = model.n_components

@@ -126,6 +126,7 @@ CHOICES = {
     "posterior": (["normal", None], ["gaussian", "flow"]),
     "latent": (["codes", None], ["gaussian", "hierarchical", "vq"]),
     "decoder": (["masked", None], ["independent", "autoregressive"]),
+    "residuals": (["tied", None], ["independent", "correlated"]),
 }
 FLAGS = {name: ["yes", None, 2] for name in ("early_stopping", "warm_start")}
 ELSEWHERE = {

@@ -102,6 +102,51 @@ def test_the_log_density_of_a_numeric_cell_is_scipys(likelihood):
     np.testing.assert_allclose(log_prob.numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("likelihood", NUMERIC)
+def test_residuals_are_normal_scores_of_the_distribution(likelihood):
+    """Against scipy, in tails of either side, too."""
+    raw, x = normal(50, likelihood.n_outputs), 8 * normal(50, 3, seed=1)
+    parts, values = likelihood.mixture(raw), x.numpy()[:, None]
+    mean, scale = parts.mean.numpy(), parts.scale.numpy()
+    weight = parts.log_weight.exp().numpy()
+    below = (weight * stats.norm.cdf(values, mean, scale)).sum(axis=1)
+    above = (weight * stats.norm.sf(values, mean, scale)).sum(axis=1)
+    expected = np.where(below < 0.5, stats.norm.ppf(below), stats.norm.isf(above))
+    found = likelihood.residuals(raw, x).numpy()
+    usual = np.minimum(below, above) > 1e-250
+    assert usual.mean() > 0.8
+    assert np.abs(expected[usual]).max() > 12
+    np.testing.assert_allclose(found[usual], expected[usual], rtol=1e-8, atol=1e-8)
+    assert np.isfinite(found).all()
+
+
+TIED = [*NUMERIC, head("gaussian_fixed"), head("lognormal")]
+
+
+@pytest.mark.parametrize("likelihood", TIED)
+def test_cells_have_the_residuals_that_they_are_made_of(likelihood):
+    raw, e = raw_outputs(likelihood, 40), normal(40, 3, seed=1)
+    x = likelihood.cells(raw, e)
+    torch.testing.assert_close(likelihood.residuals(raw, x), e, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", TIED)
+def test_residuals_of_draws_are_standard_normal(likelihood):
+    """Bound: the Kolmogorov-Smirnov statistic of 3000 that one in 10,000 exceeds."""
+    raw = raw_outputs(likelihood, 1000)
+    e = likelihood.residuals(raw, likelihood.sample(raw, generator()))
+    statistic = stats.kstest(e.flatten().numpy(), "norm").statistic
+    assert statistic < stats.kstwo.isf(1e-4, e.numel())
+
+
+@pytest.mark.parametrize("likelihood", [c for c in ALL if not c.has_residuals])
+def test_other_cells_have_no_residuals(likelihood):
+    raw, x = raw_outputs(likelihood, 4), cells(likelihood, 4)
+    none = likelihood.residuals(raw, x)
+    assert none.shape == (4, 0)
+    assert likelihood.cells(raw, none).shape == (4, 0)
+
+
 @pytest.mark.parametrize("name", ["gaussian", "gaussian_fixed", "mixture"])
 def test_width_is_noise_added_to_the_cells(name):
     """The density with a width is that of x + noise: the mean over draws of noise."""

@@ -12,6 +12,7 @@ PRIORS = ("normal", "mixture", "vamp", "flow", "conditional")
 POSTERIORS = ("gaussian", "flow")
 LATENTS = ("gaussian", "hierarchical", "vq")
 DECODERS = ("independent", "autoregressive")
+RESIDUALS = ("independent", "correlated")
 WIDENED = 2  # layers under masks, which take half of the connections away
 HEADS = (
     "gaussian",
@@ -126,6 +127,7 @@ class ModelConfig:
     posterior: str = "gaussian"
     latent: str = "gaussian"
     decoder: str = "independent"
+    residuals: str = "independent"
     layer_sizes: tuple[int, ...] = ()  # of a hierarchical latent, from the table up
     n_codes: tuple[int, ...] = ()
     condition_codes: tuple[int, ...] = ()
@@ -166,6 +168,7 @@ class ModelConfig:
         check_choice("posterior", self.posterior, POSTERIORS)
         check_choice("latent", self.latent, LATENTS)
         check_choice("decoder", self.decoder, DECODERS)
+        check_choice("residuals", self.residuals, RESIDUALS)
         self._check_combination()
         for size in self.hidden_layer_sizes:
             check_number("hidden_layer_sizes", size, integer=True, low=1)
@@ -185,6 +188,11 @@ class ModelConfig:
         if self.latent == "vq":
             self._refuse("prior", ("normal",))
             self._refuse("posterior", ("gaussian",))
+        if self.decoder == "autoregressive" and self.residuals != "independent":
+            raise ValueError(
+                "decoder='autoregressive' ties cells by itself: residuals must be "
+                f"'independent'; got {self.residuals!r}."
+            )
         if self.prior == "vamp" and self.posterior != "gaussian":
             raise ValueError(
                 "prior='vamp' is a mixture of Gaussian posteriors: it needs "

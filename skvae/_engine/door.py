@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Generator, Tensor
 
-from skvae._engine import runtime, selection, train
+from skvae._engine import copula, runtime, selection, train
 from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.exemplars import Exemplars
@@ -31,6 +31,10 @@ CHUNK_ELEMENTS = 2**18
 GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
+# rows that correlations of residuals are fitted to, and draws of each: a few of the
+# posterior without them cannot stand for that with them, 32 leave a third of them out
+MOST_TIED_ROWS, FEWEST_TIED_DRAWS, MOST_TIED_DRAWS = 2_000, 16, 256
+TIED_ELEMENTS = 2**22
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
@@ -62,6 +66,7 @@ class Learned:
     information: Array  # (E, L), nats, what a dimension tells about a training row
     moments: Moments | None = None
     prior: tuple[Array, ...] = ()  # parameters of one fitted after training
+    correlation: Array | None = None  # (d, d), of residuals, likewise
 
     def smoothed(self, width: float) -> "Learned":
         """Return the model of rows with noise of ``width`` added to their numbers.
@@ -263,6 +268,10 @@ def fit(
     if model_config.fits_prior:
         kept = _trimmed(learned, data, config.trimming, device)
         learned = replace(learned, prior=Engine(learned, device).fit_prior(kept, seed))
+    if model_config.residuals == "correlated":
+        kept = _trimmed(learned, data, config.trimming, device)
+        correlation = Engine(learned, device).fit_correlation(kept, seed)
+        learned = replace(learned, correlation=correlation)
     engine = Engine(learned, device)
     kl, information = engine.mean_kl(data), engine.information(data)
     history = trained.history
@@ -379,6 +388,9 @@ class Engine:
             learned.n_predictive,
             self.max_elements,
             [_tensor(field, self.like) for field in learned.prior],
+            None
+            if learned.correlation is None
+            else _tensor(learned.correlation, self.like),
         )
         self.n_members = learned.config.n_estimators
 
@@ -399,6 +411,28 @@ class Engine:
         w = self.inference.w
         fitted = self.model.latent.fit_prior(w, z, weight, generator)
         return tuple(_numpy(field) for field in fitted)
+
+    def fit_correlation(self, data: Encoded, seed: int) -> Array | None:
+        """Correlation (d, d) of residuals given z; None where fewer than two may be."""
+        tied = self.model.tied_columns.cpu().numpy()
+        if len(tied) < 2:
+            return None
+        rng = np.random.default_rng(seed)
+        rows = np.sort(rng.permutation(len(data))[:MOST_TIED_ROWS])
+        some = replace(data, x=data.x[rows], c=data.c[rows], weight=data.weight[rows])
+        generator = self._generator(seed)
+        n_draws = min(MOST_TIED_DRAWS, TIED_ELEMENTS // (len(rows) * len(tied)))
+        n_draws = max(FEWEST_TIED_DRAWS, n_draws)
+        drawn = self._map(
+            lambda b: self.inference.residuals(b, n_draws, generator),
+            some,
+            self._n_kept(self.model.n_outputs),
+            row_axis=1,
+        )
+        known = ~np.isnan(some.x[:, tied])
+        weight = _tensor(some.weight, self.like)
+        parts = (_tensor(drawn, self.like), _tensor(known, self.like), weight)
+        return _numpy(copula.fit(*parts))
 
     def mean_kl(self, data: Encoded) -> Array:
         """Weighted mean over rows of the KL in each dimension: (E, L)."""

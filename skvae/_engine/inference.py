@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from skvae._engine import likelihoods
+from skvae._engine.copula import Copula
 from skvae._engine.distributions import Density, Gaussian
 from skvae._engine.model import Batch, LatentModel
 from skvae._engine.networks import Views
@@ -35,6 +36,7 @@ class Decoded:
     outputs: Tensor  # (E, S, N, R), raw outputs of the heads
     log_prob: Tensor  # (E, S, N, D), log p(x | z, c) of the cells, 0 where missing
     x: Tensor  # (E, 1 or S, N, D), the cells; missing ones drawn if others ask for them
+    first: int  # of the draws of z, how many came before
 
 
 # to what a question needs of it (E, S, N, K)
@@ -75,6 +77,7 @@ class Inference:
         n_predictive: int,
         max_elements: int,
         fitted_prior: Sequence[Tensor] = (),
+        correlation: Tensor | None = None,
     ) -> None:
         self.model = model
         self.max_elements = max_elements  # of an array inside the decoder
@@ -84,6 +87,7 @@ class Inference:
         # of cells that are drawn with z: other draws of z, other cells
         self.cell_seed = int(draws.abs().sum() * CELL_SEEDS)
         self.n_members = weights.shape[0]
+        self.correlation = correlation  # (d, d), of residuals given z
         self.fitted_prior: Density | None = None  # in the place of the model's
         if fitted_prior:
             self.fitted_prior = model.latent.fitted_prior(fitted_prior, self.w)
@@ -147,13 +151,17 @@ class Inference:
         features = self.model.features(self.w, batch)
         posterior = self.model.posterior(self.w, batch, features)
         prior = self.prior(batch, features)
+        copula = self._copula(batch)
 
         def joint(z: Tensor, first: int = 0) -> tuple[Decoded, Tensor]:
             x = self._looked_at(batch, z, first, features)
             known = self.model.preceding(self.w, x, None)
             outputs = self.model.decode(self.w, z, features + known)
             cells = self.model.log_prob_cells(outputs, batch)
-            return Decoded(outputs, cells, x), cells.sum(-1) + prior.log_prob(z)
+            log_p = cells.sum(-1) + prior.log_prob(z)
+            if copula is not None:
+                log_p = log_p + copula.log_density(self.model.residuals(outputs, x))
+            return Decoded(outputs, cells, x, first), log_p
 
         proposal: Proposal = posterior
         if not posterior_only:
@@ -168,6 +176,20 @@ class Inference:
             values.append(read(decoded))
         log_weights = torch.cat(log_joint, dim=1) - proposal.log_prob(z)
         return Importance(log_weights, torch.cat(values, dim=1), proposal)
+
+    def _copula(self, batch: Batch) -> Copula | None:
+        """Return what ties the residuals of these rows, if anything."""
+        if self.correlation is None:
+            return None
+        assert batch.x_observed is not None
+        known = batch.x_observed[0][:, self.model.tied_columns]
+        return Copula.of(self.correlation, known)
+
+    def residuals(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
+        """Residuals of the observed cells at draws of z given them: (M, N, d)."""
+        importance = self.importance(batch, lambda decoded: decoded.outputs)
+        picked = _resampled(importance, n_draws, generator)
+        return self.model.residuals(picked, batch.x[0])
 
     def _looked_at(
         self, batch: Batch, z: Tensor, first: int, features: list[Tensor]
@@ -257,12 +279,28 @@ class Inference:
 
         The self-normalised average of decoder means, not of draws. Mattei & Frellsen
         (2019), eq. 12. Where the decoder looks at cells, draws are what is weighed.
+        Where residuals go together, a mean is moved by what those of observed cells
+        tell: by a draw about it, weighed by how much likelier they make it.
         """
+        copula = None if batch.complete().all() else self._copula(batch)
+        n_draws = self.draws.shape[1]
 
         def expect(decoded: Decoded) -> Tensor:
             if self.model.is_autoregressive:
                 return self.model.expectations_of(_cells(decoded))
-            return self.model.expectations(decoded.outputs)
+            means = self.model.expectations(decoded.outputs)
+            if copula is None:
+                return means
+            chance = likelihoods.SharedChance.of(
+                self.cell_seed, n_draws, decoded.first, decoded.outputs
+            )
+            x = self.model.sample_cells(decoded.outputs, chance)
+            ratio = copula.ratio(
+                self.model.residuals(decoded.outputs, decoded.x),
+                self.model.residuals(decoded.outputs, x),
+            )
+            apart = self.model.expectations_of(x) - means
+            return means + apart * self.model.in_expectations(ratio - 1.0)
 
         return self.model.points(self.importance(batch, expect).mean())
 
@@ -278,12 +316,16 @@ class Inference:
         importance = self.importance(
             batch, _cells if together else lambda decoded: decoded.outputs
         )
-        weights = importance.flat_weights().T.contiguous()  # (N, E·S)
-        pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
-        values = importance.values.flatten(0, 1)  # (E·S, N, R or D)
-        rows = torch.arange(values.shape[1], device=values.device)
-        picked = values[pick.T, rows]  # (M, N, R or D)
-        return picked if together else self.model.sample_cells(picked, generator)
+        picked = _resampled(importance, n_draws, generator)
+        if together:
+            return picked
+        cells = self.model.sample_cells(picked, generator)
+        copula = self._copula(batch)
+        if copula is None:
+            return cells
+        known = self.model.residuals(picked, batch.x[0])
+        drawn = copula.draw(known, generator)
+        return self.model.with_residuals(picked, cells, drawn)
 
     def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
         """E[x | z, c] of one member at given latents (N, L): (N, D).
@@ -315,7 +357,14 @@ class Inference:
 
         def draw(outputs: Tensor, _: int) -> Tensor:
             index = member.expand(1, n_draws, n_rows, outputs.shape[-1])
-            return self.model.sample_cells(outputs.gather(0, index), generator)
+            picked = outputs.gather(0, index)
+            cells = self.model.sample_cells(picked, generator)
+            if self.correlation is None:
+                return cells
+            nothing = cells.new_zeros(n_rows, len(self.correlation))
+            copula = Copula.of(self.correlation, nothing)
+            drawn = copula.draw(self.model.residuals(picked, cells), generator)
+            return self.model.with_residuals(picked, cells, drawn)
 
         nothing = z.new_zeros(1, n_draws, n_rows, self.model.config.n_columns)
         cells = self.model.in_turn(self.w, z, features, draw, nothing, nothing)
@@ -334,6 +383,15 @@ class Inference:
         parts = head.likelihood.mixture(head.raw(outputs))  # (E·S, N, K, D)
         fields = (parts.log_weight, parts.mean, parts.scale)
         return likelihoods.Mixture(*(field.transpose(0, 1) for field in fields))
+
+
+def _resampled(importance: Importance, n_draws: int, generator: Generator) -> Tensor:
+    """Draw from the values, by weight and with replacement: (M, N, K)."""
+    weights = importance.flat_weights().T.contiguous()  # (N, E·S)
+    pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
+    values = importance.values.flatten(0, 1)  # (E·S, N, K)
+    rows = torch.arange(values.shape[1], device=values.device)
+    return values[pick.T, rows]
 
 
 def _cells(decoded: Decoded) -> Tensor:

@@ -372,6 +372,45 @@ class LatentModel:
             start = end
         return self._assemble(cells)
 
+    @property
+    def tied_columns(self) -> Tensor:
+        """Columns whose residuals given z may go together, by head."""
+        tied = [h.columns for h in self.heads if h.likelihood.has_residuals]
+        return torch.cat(tied or [self.heads[0].columns[:0]])
+
+    def residuals(self, outputs: Tensor, x: Tensor) -> Tensor:
+        """Return normal scores of cells x (..., D) given z, if tied: (..., d)."""
+        parts = [
+            head.likelihood.residuals(head.raw(outputs), self._columns(head, x))
+            for head in self.heads
+        ]
+        return torch.cat(parts, dim=-1)
+
+    def with_residuals(self, outputs: Tensor, x: Tensor, residuals: Tensor) -> Tensor:
+        """Put cells of residuals (..., d) in the place of those in x (..., D)."""
+        x, start = x.clone(), 0
+        for head in self.heads:
+            if head.likelihood.has_residuals:
+                part = residuals[..., start : start + len(head.columns)]
+                x[..., head.columns] = head.likelihood.cells(head.raw(outputs), part)
+                start += len(head.columns)
+        return x
+
+    def in_expectations(self, values: Tensor) -> Tensor:
+        """Values of tied columns (..., d) where ``expectations`` has them, 0 elsewhere.
+
+        (..., M).
+        """
+        parts, start = [], 0
+        for head in self.heads:
+            size = head.likelihood.n_expectations
+            if head.likelihood.has_residuals:
+                parts.append(values[..., start : start + size])
+                start += size
+            else:
+                parts.append(values.new_zeros(*values.shape[:-1], size))
+        return torch.cat(parts, dim=-1)
+
     def sample_cells(self, outputs: Tensor, generator: Generator) -> Tensor:
         """Draw x ~ p(x | z, c): (E, S, N, D)."""
         return self._assemble(

@@ -15,6 +15,7 @@ class Likelihood(Protocol):
     n_outputs: int
     n_constants: int
     n_expectations: int  # M
+    has_residuals: bool  # whether cells are continuous, and have normal scores
 
     @property
     def owners(self) -> list[int]:
@@ -42,6 +43,26 @@ class Likelihood(Protocol):
     def statistics(self, x: Tensor) -> Tensor:
         """Sufficient statistics of cells ``x`` (..., d): (..., d, J)."""
 
+    def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Return normal scores of cells ``x`` (..., d); none without residuals."""
+
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+        """Cells of such normal scores, likewise."""
+
+
+class Unscored:
+    """For likelihoods of cells without normal scores, or none that are worked out."""
+
+    has_residuals = False
+
+    def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Return none: (..., 0)."""
+        return x[..., :0]
+
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+        """Return none: (..., 0)."""
+        return residuals[..., :0]
+
 
 class Unfactored:
     """For likelihoods whose log density is no scalar product of two sides."""
@@ -55,7 +76,7 @@ class Unfactored:
         return x.new_empty((*x.shape, 0))
 
 
-class Averaged(Unfactored):
+class Averaged(Unscored, Unfactored):
     """For likelihoods whose expectation is that of the cells.
 
     Their outputs are blocks of d, one a parameter.

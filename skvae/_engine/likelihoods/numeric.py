@@ -17,6 +17,9 @@ UNIT_SOFTPLUS = math.log(math.e - 1.0)
 LEAST_FREEDOM, STARTING_FREEDOM = 2.0, 5.0
 # of an expectation exp(m + s² / 2): finite in float32
 LARGEST_EXPONENT = 60.0
+# normal scores up to 37, and halvings that find their cells
+SMALLEST_TAIL = 1e-300
+HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ def gaussian_statistics(x: Tensor) -> Tensor:
     return torch.stack([torch.ones_like(x), x, x.square()], dim=-1)
 
 
+def tails(parts: Mixture, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities of a mixture below and above ``x`` (..., d): 2 of (..., d)."""
+    z = (x.unsqueeze(-2) - parts.mean) / (math.sqrt(2.0) * parts.scale)
+    half = 0.5 * parts.log_weight.exp()
+    # torch.special.ndtr is 0 below -8.3
+    return (half * torch.erfc(-z)).sum(-2), (half * torch.erfc(z)).sum(-2)
+
+
+def normal_score(below: Tensor, above: Tensor) -> Tensor:
+    """Return the normal quantile of a probability, worked out from its smaller side."""
+    least = max(SMALLEST_TAIL, torch.finfo(below.dtype).tiny)
+    side = torch.minimum(below, above).clamp(min=least)
+    return torch.special.ndtri(side).abs() * torch.sign(below - above)
+
+
 def positive(raw: Tensor) -> Tensor:
     """Softplus, 1 at 0."""
     return functional.softplus(raw + UNIT_SOFTPLUS)
@@ -63,6 +81,8 @@ class GaussianMixtureHead(Averaged):
     ``min_scale``, in standardised units; ``spread`` sets the components apart at the
     start of training. Noise of ``width``, if any, is added to every draw.
     """
+
+    has_residuals = True
 
     def __init__(self, min_scale: Tensor, n_mixtures: int, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
@@ -106,6 +126,31 @@ class GaussianMixtureHead(Averaged):
         """1, x, x² of cells (..., d): (..., d, 3)."""
         return gaussian_statistics(x)
 
+    def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Return normal scores of cells ``x`` (..., d): (..., d)."""
+        parts = self.mixture(raw)
+        if self.n_mixtures == 1:
+            return ((x.unsqueeze(-2) - parts.mean) / parts.scale).squeeze(-2)
+        return normal_score(*tails(parts, x))
+
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+        """Cells (..., d) of such normal scores."""
+        parts = self.mixture(raw)
+        if self.n_mixtures == 1:
+            found = parts.mean + parts.scale * residuals.unsqueeze(-2)
+            return found.squeeze(-2)
+        # between the quantiles of the components
+        found = parts.mean + parts.scale * residuals.unsqueeze(-2)
+        low, high = found.amin(-2), found.amax(-2)
+        for _ in range(HALVINGS):
+            middle = 0.5 * (low + high)
+            below = normal_score(*tails(parts, middle)) < residuals
+            low, high = (
+                torch.where(below, middle, low),
+                torch.where(below, high, middle),
+            )
+        return 0.5 * (low + high)
+
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d): Σ π μ, without drawing a component."""
         parts = self.mixture(raw)
@@ -129,6 +174,8 @@ class FixedGaussianHead(Averaged):
     (1999), eq. 2.
     """
 
+    has_residuals = True
+
     def __init__(self, min_scale: Tensor, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
         self.width = width
@@ -149,6 +196,16 @@ class FixedGaussianHead(Averaged):
     def statistics(self, x: Tensor) -> Tensor:
         """1, x, x² of cells (..., d): (..., d, 3)."""
         return gaussian_statistics(x)
+
+    def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Return normal scores of cells ``x`` (..., d): (..., d)."""
+        mean, scale = self._parameters(raw)
+        return (x - mean) / scale
+
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+        """Cells (..., d) of such normal scores."""
+        mean, scale = self._parameters(raw)
+        return mean + scale * residuals
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d)."""

@@ -1,0 +1,104 @@
+"""A Gaussian copula of what z leaves of numeric cells: their residuals may go together.
+
+Given z the decoder has cells independent. A residual is the normal score of a cell
+under p(x_d | z). Here the residuals of a row are N(0, R) with one R for all rows,
+fitted after training; what each cell is given z stays as it is. Song (2000),
+Multivariate dispersion models generated from Gaussian copula, sec. 2.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from skvae._engine.likelihoods.chance import normal
+
+ITERATIONS = 60
+# rows of independent residuals that R has seen beside its own, a column
+SHRINKAGE = 2.0
+JITTER = 1e-9  # added to variances before their root is taken
+
+
+@dataclass(frozen=True)
+class Copula:
+    """N(0, R) of the residuals of rows, each (N, d) with its cells that are there."""
+
+    correlation: Tensor  # (d, d)
+    known: Tensor  # (N, d), 1 where observed
+    inverse: Tensor  # (N, d, d), of R among observed residuals, 1 for the others
+    log_det: Tensor  # (N,), of that part of R
+
+    @classmethod
+    def of(cls, correlation: Tensor, known: Tensor) -> "Copula":
+        """Prepare for rows in which ``known`` (N, d) are there."""
+        both = known.unsqueeze(-1) * known.unsqueeze(-2)
+        part = correlation * both + torch.diag_embed(1.0 - known)
+        return cls(correlation, known, torch.linalg.inv(part), torch.logdet(part))
+
+    def log_density(self, residuals: Tensor) -> Tensor:
+        """Log of the joint density over the product of its margins: (..., N).
+
+        ``residuals`` (..., N, d).
+        """
+        e = residuals * self.known
+        squares = self._times(e, self.inverse)
+        return -0.5 * (self.log_det + (e * (squares - e)).sum(-1))
+
+    def mean(self, residuals: Tensor) -> Tensor:
+        """Return residuals (..., N, d) with missing ones expected given the others."""
+        e = residuals * self.known
+        expected = self._times(e, self.inverse) * self.known @ self.correlation
+        return torch.where(self.known > 0, residuals, expected)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of missing residuals given the others, 0 elsewhere: (N, d, d)."""
+        known = self.known.unsqueeze(-1)
+        across = known * self.correlation
+        explained = across.mT @ self.inverse @ across
+        missing = 1.0 - known
+        return (self.correlation - explained) * missing * missing.mT
+
+    def ratio(self, residuals: Tensor, drawn: Tensor) -> Tensor:
+        """Density of residuals given the known ones over that given none.
+
+        ``drawn`` (..., N, d) are where it is asked for; 1 where known.
+        """
+        variance = self.covariance.diagonal(dim1=-2, dim2=-1) + self.known
+        distance = (drawn - self.mean(residuals)).square() / variance
+        ratio = (0.5 * (drawn.square() - distance - variance.log())).exp()
+        return torch.where(self.known > 0, torch.ones_like(ratio), ratio)
+
+    def draw(self, residuals: Tensor, generator: Generator) -> Tensor:
+        """Draw missing residuals given the others; ``residuals`` (..., N, d)."""
+        padding = torch.diag_embed(self.known + JITTER)
+        root = torch.linalg.cholesky(self.covariance + padding)
+        noise = self._times(normal(residuals, generator), root.mT)
+        drawn = self.mean(residuals) + noise
+        return torch.where(self.known > 0, residuals, drawn)
+
+    @staticmethod
+    def _times(e: Tensor, matrices: Tensor) -> Tensor:
+        """Rows (..., N, d) times a matrix each (N, d, d)."""
+        return torch.einsum("...ni,nij->...nj", e, matrices)
+
+
+def fit(residuals: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+    """Fit R to S equally likely draws of residuals (S, N, d), rows of ``weight`` (N,).
+
+    By EM (Dempster, Laird, Rubin 1977): a draw counts by its posterior under R, missing
+    residuals by their first two moments.
+    """
+    size = residuals.shape[-1]
+    identity = torch.eye(size, dtype=residuals.dtype, device=residuals.device)
+    correlation, weight = identity, weight / weight.mean()
+    for _ in range(ITERATIONS):
+        copula = Copula.of(correlation, known)
+        shares = copula.log_density(residuals).softmax(0) * weight  # (S, N)
+        filled = copula.mean(residuals)
+        squares = torch.einsum("sn,sni,snj->ij", shares, filled, filled)
+        inside = (weight.view(-1, 1, 1) * copula.covariance).sum(0)
+        moments = squares + inside + SHRINKAGE * size * identity
+        scale = moments.diagonal().sqrt()
+        correlation = moments / scale.outer(scale)
+    return correlation

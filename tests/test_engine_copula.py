@@ -1,0 +1,118 @@
+"""The copula of residuals against closed forms of the normal distribution."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.stats import multivariate_normal, norm
+
+from skvae._engine.copula import Copula, fit
+
+R = np.array([[1.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 1.0]])
+KNOWN = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=float)
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def residuals(n_draws, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_draws, *KNOWN.shape))
+
+
+def copula():
+    return Copula.of(tensor(R), tensor(KNOWN))
+
+
+def exact(row, seen):
+    """Mean and covariance of the missing residuals of a row given the others."""
+    gain = R[np.ix_(~seen, seen)] @ np.linalg.inv(R[np.ix_(seen, seen)])
+    cov = R[np.ix_(~seen, ~seen)] - gain @ R[np.ix_(seen, ~seen)]
+    return gain @ row[seen], cov
+
+
+def test_the_density_is_the_joint_one_over_its_margins():
+    e = residuals(4)
+    found = copula().log_density(tensor(e)).numpy()
+    for i, seen in enumerate(KNOWN > 0):
+        expected = 0.0
+        if seen.any():
+            joint = multivariate_normal(cov=R[np.ix_(seen, seen)])
+            there = e[:, i, seen]
+            expected = joint.logpdf(there) - norm.logpdf(there).sum(axis=1)
+        np.testing.assert_allclose(found[:, i], expected, atol=1e-12)
+
+
+def test_missing_residuals_have_the_moments_of_the_conditional_normal():
+    e = residuals(4)
+    mean, cov = copula().mean(tensor(e)).numpy(), copula().covariance.numpy()
+    for i, seen in enumerate(KNOWN > 0):
+        np.testing.assert_array_equal(mean[:, i, seen], e[:, i, seen])
+        for s in range(4):
+            expected, spread = exact(e[s, i], seen)
+            np.testing.assert_allclose(mean[s, i, ~seen], expected, atol=1e-12)
+            within = cov[i][np.ix_(~seen, ~seen)]
+            np.testing.assert_allclose(within, spread, atol=1e-12)
+        assert (cov[i][seen] == 0).all()
+
+
+def test_draws_of_missing_residuals_have_those_moments():
+    """Bounds: 5 standard errors of 20,000 draws."""
+    n = 20_000
+    e = np.broadcast_to(residuals(1), (n, *KNOWN.shape))
+    drawn = copula().draw(tensor(e), torch.Generator().manual_seed(0)).numpy()
+    for i, seen in enumerate(KNOWN > 0):
+        np.testing.assert_array_equal(drawn[:, i, seen], e[:, i, seen])
+        if seen.all():
+            continue
+        mean, cov = exact(e[0, i], seen)
+        gap = drawn[:, i, ~seen] - mean
+        bound = 5 * np.sqrt(cov.diagonal() / n)
+        assert (np.abs(gap.mean(axis=0)) < bound).all()
+        square = cov**2 + np.outer(cov.diagonal(), cov.diagonal())
+        assert (np.abs(gap.T @ gap / n - cov) < 5 * np.sqrt(square / n)).all()
+
+
+def test_independent_draws_weighed_by_the_ratio_have_the_conditional_mean():
+    """Bounds: 5 standard errors of 200,000 draws."""
+    n = 200_000
+    e = np.broadcast_to(residuals(1), (n, *KNOWN.shape))
+    drawn = residuals(n, seed=1)
+    ratio = copula().ratio(tensor(e), tensor(drawn)).numpy()
+    for i, seen in enumerate(KNOWN > 0):
+        assert (ratio[:, i, seen] == 1).all()
+        mean, _ = exact(e[0, i], seen)
+        for values, expected in ((1.0, 1.0), (drawn[:, i, ~seen], mean)):
+            terms = ratio[:, i, ~seen] * values
+            error = terms.std(axis=0) / math.sqrt(n)
+            assert (np.abs(terms.mean(axis=0) - expected) < 5 * error + 1e-12).all()
+
+
+def test_the_fit_finds_the_correlation_through_holes():
+    """Bound: 5 standard errors of a correlation of the rows that have both cells."""
+    n = 5000
+    rng = np.random.default_rng(0)
+    e = rng.multivariate_normal(np.zeros(3), R, size=n)
+    known = (rng.random(e.shape) > 0.3).astype(float)
+    found = fit(tensor(e)[None], tensor(known), torch.ones(n)).numpy()
+    error = (1 - R**2) / math.sqrt(0.49 * n)
+    assert (np.abs(found - R) < 5 * error + 1e-12).all()
+
+
+def test_a_row_of_weight_0_has_no_say_in_the_fit():
+    rng = np.random.default_rng(0)
+    e, known = rng.normal(size=(2, 40, 3)), np.ones((40, 3))
+    weight = np.repeat([1.0, 0.0], 20)
+    one = fit(tensor(e), tensor(known), tensor(weight))
+    other = fit(tensor(e[:, :20]), tensor(known[:20]), tensor(weight[:20]))
+    # twice the weight each, for the mean is 1: against the same rows of independence
+    doubled = fit(tensor(np.tile(e[:, :20], (1, 2, 1))), tensor(known), torch.ones(40))
+    torch.testing.assert_close(one, doubled)
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_few_rows_are_held_near_independence():
+    e = tensor(np.ones((1, 2, 3)) * np.array([[1.0], [-1.0]]))  # all of them equal
+    found = fit(e, torch.ones(2, 3).double(), torch.ones(2).double())
+    off = found[~torch.eye(3, dtype=torch.bool)]
+    torch.testing.assert_close(off, torch.full_like(off, 2 / (2 + 6)))
