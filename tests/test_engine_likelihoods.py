@@ -139,14 +139,6 @@ def test_residuals_of_draws_are_standard_normal(likelihood):
     assert statistic < stats.kstwo.isf(1e-4, e.numel())
 
 
-@pytest.mark.parametrize("likelihood", [c for c in ALL if not c.has_residuals])
-def test_other_cells_have_no_residuals(likelihood):
-    raw, x = raw_outputs(likelihood, 4), cells(likelihood, 4)
-    none = likelihood.residuals(raw, x)
-    assert none.shape == (4, 0)
-    assert likelihood.cells(raw, none).shape == (4, 0)
-
-
 @pytest.mark.parametrize("name", ["gaussian", "gaussian_fixed", "mixture"])
 def test_width_is_noise_added_to_the_cells(name):
     """The density with a width is that of x + noise: the mean over draws of noise."""

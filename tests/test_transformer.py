@@ -892,6 +892,36 @@ def test_correlated_residuals_need_two_continuous_columns():
     np.testing.assert_array_equal(tied.fit(X).score_samples(X), apart.score_samples(X))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("latent", ["gaussian", "hierarchical", "vq"])
+def test_correlated_residuals_serve_mixed_tables_with_holes(latent):
+    """Rows are answered alike alone and among others, for every latent."""
+    rng = np.random.default_rng(0)
+    group = rng.integers(3, size=120)
+    X = pd.DataFrame(
+        {
+            "count": rng.poisson(3 + group).astype(float),
+            "number": group + rng.normal(size=120),
+            "text": np.array(["x", "y", "z"], dtype=object)[group],
+            "skewed": np.exp(group + rng.normal(size=120)),
+        }
+    )
+    X = X.mask(rng.random(X.shape) < 0.2)
+    settings = TIED | {"likelihood": {"skewed": "lognormal"}, "n_components": 2}
+    model = VAETransformer(**settings, latent=latent, residuals="correlated").fit(X)
+    off = np.abs(model.learned_.correlation - np.eye(3))
+    assert model.learned_.correlation.shape == (3, 3)
+    assert off.max() > 0.05
+    alone = np.concatenate([model.score_samples(X.iloc[[i]]) for i in range(8)])
+    np.testing.assert_allclose(model.score_samples(X)[:8], alone, rtol=1e-9)
+    filled = model.impute(X)
+    one = pd.concat([model.impute(X.iloc[[i]]) for i in range(8)])
+    pd.testing.assert_frame_equal(filled[:8], one, rtol=1e-9)
+    for draw in model.impute(X, 2, random_state=0):
+        assert not draw.isna().any().any()
+        pd.testing.assert_frame_equal(draw[X.notna()], X)
+
+
 def test_an_autoregressive_decoder_takes_no_correlated_residuals():
     model = VAETransformer(decoder="autoregressive", residuals="correlated")
     with pytest.raises(ValueError, match="ties cells by itself: residuals must be"):

@@ -31,8 +31,8 @@ CHUNK_ELEMENTS = 2**18
 GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
-# rows that correlations of residuals are fitted to, and draws of each: a few of the
-# posterior without them cannot stand for that with them, 32 leave a third of them out
+# rows that correlations of residuals are fitted to, and draws of each: few draws of the
+# posterior without correlations cannot stand for the one with them
 MOST_TIED_ROWS, FEWEST_TIED_DRAWS, MOST_TIED_DRAWS = 2_000, 16, 256
 TIED_ELEMENTS = 2**22
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several

@@ -375,7 +375,11 @@ class LatentModel:
     @property
     def tied_columns(self) -> Tensor:
         """Columns whose residuals given z may go together, by head."""
-        tied = [h.columns for h in self.heads if h.likelihood.has_residuals]
+        tied = [
+            head.columns
+            for head in self.heads
+            if isinstance(head.likelihood, likelihoods.Continuous)
+        ]
         return torch.cat(tied or [self.heads[0].columns[:0]])
 
     def residuals(self, outputs: Tensor, x: Tensor) -> Tensor:
@@ -383,6 +387,7 @@ class LatentModel:
         parts = [
             head.likelihood.residuals(head.raw(outputs), self._columns(head, x))
             for head in self.heads
+            if isinstance(head.likelihood, likelihoods.Continuous)
         ]
         return torch.cat(parts, dim=-1)
 
@@ -390,10 +395,11 @@ class LatentModel:
         """Put cells of residuals (..., d) in the place of those in x (..., D)."""
         x, start = x.clone(), 0
         for head in self.heads:
-            if head.likelihood.has_residuals:
-                part = residuals[..., start : start + len(head.columns)]
+            if isinstance(head.likelihood, likelihoods.Continuous):
+                end = start + len(head.columns)
+                part = residuals[..., start:end]
                 x[..., head.columns] = head.likelihood.cells(head.raw(outputs), part)
-                start += len(head.columns)
+                start = end
         return x
 
     def in_expectations(self, values: Tensor) -> Tensor:
@@ -404,7 +410,7 @@ class LatentModel:
         parts, start = [], 0
         for head in self.heads:
             size = head.likelihood.n_expectations
-            if head.likelihood.has_residuals:
+            if isinstance(head.likelihood, likelihoods.Continuous):
                 parts.append(values[..., start : start + size])
                 start += size
             else:

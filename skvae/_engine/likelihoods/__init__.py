@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from skvae._engine.config import HeadConfig
-from skvae._engine.likelihoods.base import Likelihood
+from skvae._engine.likelihoods.base import Continuous, Likelihood
 from skvae._engine.likelihoods.chance import SharedChance
 from skvae._engine.likelihoods.counts import NegativeBinomialHead, PoissonHead
 from skvae._engine.likelihoods.discrete import BernoulliHead, CategoricalHead
@@ -24,7 +24,14 @@ from skvae._engine.likelihoods.numeric import (
     StudentTHead,
 )
 
-__all__ = ["GaussianMixtureHead", "Likelihood", "Mixture", "SharedChance", "build"]
+__all__ = [
+    "Continuous",
+    "GaussianMixtureHead",
+    "Likelihood",
+    "Mixture",
+    "SharedChance",
+    "build",
+]
 
 Numbers = Callable[[tuple[float, ...]], torch.Tensor]
 

@@ -1,6 +1,6 @@
 """What the model asks of a likelihood, and what likelihoods have in common."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -15,7 +15,6 @@ class Likelihood(Protocol):
     n_outputs: int
     n_constants: int
     n_expectations: int  # M
-    has_residuals: bool  # whether cells are continuous, and have normal scores
 
     @property
     def owners(self) -> list[int]:
@@ -43,25 +42,16 @@ class Likelihood(Protocol):
     def statistics(self, x: Tensor) -> Tensor:
         """Sufficient statistics of cells ``x`` (..., d): (..., d, J)."""
 
-    def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Return normal scores of cells ``x`` (..., d); none without residuals."""
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
-        """Cells of such normal scores, likewise."""
-
-
-class Unscored:
-    """For likelihoods of cells without normal scores, or none that are worked out."""
-
-    has_residuals = False
+@runtime_checkable
+class Continuous(Protocol):
+    """What a likelihood of continuous cells tells beside: their normal scores."""
 
     def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Return none: (..., 0)."""
-        return x[..., :0]
+        """Return normal scores of cells ``x`` (..., d): (..., d)."""
 
     def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
-        """Return none: (..., 0)."""
-        return residuals[..., :0]
+        """Cells (..., d) of such normal scores."""
 
 
 class Unfactored:
@@ -76,7 +66,7 @@ class Unfactored:
         return x.new_empty((*x.shape, 0))
 
 
-class Averaged(Unscored, Unfactored):
+class Averaged(Unfactored):
     """For likelihoods whose expectation is that of the cells.
 
     Their outputs are blocks of d, one a parameter.

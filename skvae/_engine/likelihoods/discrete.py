@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from skvae._engine.likelihoods.base import Averaged, Unscored
+from skvae._engine.likelihoods.base import Averaged
 from skvae._engine.likelihoods.chance import uniform
 
 
@@ -39,7 +39,7 @@ class BernoulliHead(Averaged):
         return (uniform(probability, generator) < probability).to(raw.dtype)
 
 
-class CategoricalHead(Unscored):
+class CategoricalHead:
     """Columns of codes 0 ... k - 1, each with its k; logits side by side.
 
     The last code of a column may stand for several values, of which the most frequent

@@ -82,8 +82,6 @@ class GaussianMixtureHead(Averaged):
     start of training. Noise of ``width``, if any, is added to every draw.
     """
 
-    has_residuals = True
-
     def __init__(self, min_scale: Tensor, n_mixtures: int, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
         self.width = width
@@ -173,8 +171,6 @@ class FixedGaussianHead(Averaged):
     The noise of probabilistic principal components, one a column: Tipping & Bishop
     (1999), eq. 2.
     """
-
-    has_residuals = True
 
     def __init__(self, min_scale: Tensor, width: float = 0.0) -> None:
         self.min_scale = min_scale  # (d,)
