@@ -262,7 +262,7 @@ class VAETransformer(GeneratedTable):
     .. [14] Germain, Gregor, Murray, Larochelle (2015), MADE: masked autoencoder for
        distribution estimation, eq. 12-13. arXiv:1502.03509
     .. [15] Song (2000), Multivariate dispersion models generated from Gaussian copula,
-           sec. 2.
+       sec. 2.
 
     Examples
     --------

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from scipy.stats import multivariate_normal, norm
 
+from skvae._engine import copula as module
 from skvae._engine.copula import Copula, fit
 
 R = np.array([[1.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 1.0]])
@@ -97,6 +98,31 @@ def test_the_fit_finds_the_correlation_through_holes():
     found = fit(tensor(e)[None], tensor(known), torch.ones(n)).numpy()
     error = (1 - R**2) / math.sqrt(0.49 * n)
     assert (np.abs(found - R) < 5 * error + 1e-12).all()
+
+
+def test_the_fit_does_not_depend_on_how_many_rows_are_at_work_together(monkeypatch):
+    rng = np.random.default_rng(0)
+    e, known = rng.normal(size=(4, 50, 3)), (rng.random((50, 3)) > 0.3).astype(float)
+    parts = tensor(e), tensor(known), tensor(rng.random(50))
+    together = fit(*parts)
+    monkeypatch.setattr(module, "MATRIX_ELEMENTS", 7 * 9)
+    torch.testing.assert_close(fit(*parts), together, rtol=0, atol=1e-12)
+
+
+def test_a_row_stands_for_others_with_the_same_cells():
+    e = tensor(np.random.default_rng(0).normal(size=(4, 6, 3)))
+    pattern = tensor([[1.0, 0.0, 1.0]])
+    one, each = (
+        Copula.of(tensor(R), pattern),
+        Copula.of(tensor(R), pattern.expand(6, 3)),
+    )
+    for answer in (
+        lambda c: c.log_density(e),
+        lambda c: c.mean(e),
+        lambda c: c.ratio(e, e + 1.0),
+        lambda c: c.draw(e, torch.Generator().manual_seed(0)),
+    ):
+        torch.testing.assert_close(answer(one), answer(each))
 
 
 def test_a_row_of_weight_0_has_no_say_in_the_fit():

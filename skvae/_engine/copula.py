@@ -6,6 +6,7 @@ fitted after training; what each cell is given z stays as it is. Song (2000),
 Multivariate dispersion models generated from Gaussian copula, sec. 2.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +18,15 @@ ITERATIONS = 60
 # rows of independent residuals that R has seen beside its own, a column
 SHRINKAGE = 2.0
 JITTER = 1e-9  # added to variances before their root is taken
+MATRIX_ELEMENTS = 2**18  # of the matrices of rows with holes that are at work together
 
 
 @dataclass(frozen=True)
 class Copula:
-    """N(0, R) of the residuals of rows, each (N, d) with its cells that are there."""
+    """N(0, R) of the residuals of rows, each (N, d) with its cells that are there.
+
+    One row, N = 1, stands for any number with the same cells.
+    """
 
     correlation: Tensor  # (d, d)
     known: Tensor  # (N, d), 1 where observed
@@ -33,7 +38,9 @@ class Copula:
         """Prepare for rows in which ``known`` (N, d) are there."""
         both = known.unsqueeze(-1) * known.unsqueeze(-2)
         part = correlation * both + torch.diag_embed(1.0 - known)
-        return cls(correlation, known, torch.linalg.inv(part), torch.logdet(part))
+        root = torch.linalg.cholesky(part)
+        log_det = 2.0 * root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return cls(correlation, known, torch.cholesky_inverse(root), log_det)
 
     def log_density(self, residuals: Tensor) -> Tensor:
         """Log of the joint density over the product of its margins: (..., N).
@@ -87,18 +94,40 @@ def fit(residuals: Tensor, known: Tensor, weight: Tensor) -> Tensor:
     """Fit R to S equally likely draws of residuals (S, N, d), rows of ``weight`` (N,).
 
     By EM (Dempster, Laird, Rubin 1977): a draw counts by its posterior under R, missing
-    residuals by their first two moments.
+    residuals by their first two moments. The steps are few on purpose: R and z explain
+    the same, and with many R runs away from what the draws of z can follow
+    (benchmarks/record/imputer.md).
     """
     size = residuals.shape[-1]
     identity = torch.eye(size, dtype=residuals.dtype, device=residuals.device)
     correlation, weight = identity, weight / weight.mean()
+    groups = [
+        (residuals[:, rows], pattern, weight[rows]) for rows, pattern in _groups(known)
+    ]
     for _ in range(ITERATIONS):
-        copula = Copula.of(correlation, known)
-        shares = copula.log_density(residuals).softmax(0) * weight  # (S, N)
-        filled = copula.mean(residuals)
-        squares = torch.einsum("sn,sni,snj->ij", shares, filled, filled)
-        inside = (weight.view(-1, 1, 1) * copula.covariance).sum(0)
-        moments = squares + inside + SHRINKAGE * size * identity
+        moments = SHRINKAGE * size * identity
+        for e, pattern, w in groups:
+            moments = moments + _moments(e, Copula.of(correlation, pattern), w)
         scale = moments.diagonal().sqrt()
         correlation = moments / scale.outer(scale)
     return correlation
+
+
+def _moments(residuals: Tensor, copula: Copula, weight: Tensor) -> Tensor:
+    """Sum of the expected products of residuals of rows: (d, d)."""
+    shares = copula.log_density(residuals).softmax(0) * weight  # (S, N)
+    filled = copula.mean(residuals)
+    weighted = shares.unsqueeze(-1) * filled
+    squares = weighted.flatten(0, 1).T @ filled.flatten(0, 1)
+    return squares + (weight.view(-1, 1, 1) * copula.covariance).sum(0)
+
+
+def _groups(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows, and what they know (N, d): a single row for all that are complete."""
+    complete = (known > 0).all(-1)
+    if complete.any():
+        yield complete.nonzero()[:, 0], torch.ones_like(known[:1])
+    holes = (~complete).nonzero()[:, 0]
+    for rows in holes.split(max(1, MATRIX_ELEMENTS // known.shape[1] ** 2)):
+        if len(rows):
+            yield rows, known[rows]

@@ -31,10 +31,11 @@ CHUNK_ELEMENTS = 2**18
 GPU_CHUNK_ELEMENTS = 2**23
 # or a quarter of the rows, where that is less
 FEWEST_VALIDATION_ROWS = 16
-# rows that correlations of residuals are fitted to, and draws of each: few draws of the
-# posterior without correlations cannot stand for the one with them
+# rows that correlations of residuals are fitted to, fewer where their matrices are
+# large, and draws of each: few draws of the posterior without correlations cannot stand
+# for the one with them
 MOST_TIED_ROWS, FEWEST_TIED_DRAWS, MOST_TIED_DRAWS = 2_000, 16, 256
-TIED_ELEMENTS = 2**22
+TIED_ELEMENTS, MATRIX_ELEMENTS = 2**22, 2**25
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
 # weights of draws vary more than what they predict: so many times the draws
 DENSITY_DRAWS = 8
@@ -414,11 +415,12 @@ class Engine:
 
     def fit_correlation(self, data: Encoded, seed: int) -> Array | None:
         """Correlation (d, d) of residuals given z; None where fewer than two may be."""
-        tied = self.model.tied_columns.cpu().numpy()
+        tied = self.model.residuals.columns.cpu().numpy()
         if len(tied) < 2:
             return None
         rng = np.random.default_rng(seed)
-        rows = np.sort(rng.permutation(len(data))[:MOST_TIED_ROWS])
+        most = min(MOST_TIED_ROWS, max(1, MATRIX_ELEMENTS // len(tied) ** 2))
+        rows = np.sort(rng.permutation(len(data))[:most])
         some = replace(data, x=data.x[rows], c=data.c[rows], weight=data.weight[rows])
         generator = self._generator(seed)
         n_draws = min(MOST_TIED_DRAWS, TIED_ELEMENTS // (len(rows) * len(tied)))
@@ -426,7 +428,7 @@ class Engine:
         drawn = self._map(
             lambda b: self.inference.residuals(b, n_draws, generator),
             some,
-            self._n_kept(self.model.n_outputs),
+            self._n_kept(len(tied)),
             row_axis=1,
         )
         known = ~np.isnan(some.x[:, tied])
@@ -638,6 +640,8 @@ class Engine:
         Complete rows come first and apart from those with holes: these ask more of a
         proposal, which a chunk makes for all of its rows.
         """
+        matrix = 0 if self.learned.correlation is None else self.model.residuals.size**2
+        elements = max(elements, matrix // self.n_members)
         widest = max(elements, self.model.decoder_width, self.model.input_width)
         size = max(1, self.max_elements // (self.n_members * widest))
         has_hole = np.isnan(data.x).any(axis=1)

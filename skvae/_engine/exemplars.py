@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from skvae._engine.heads import Head
 from skvae._engine.inference import Inference
-from skvae._engine.model import Batch, Head
+from skvae._engine.model import Batch
 
 # nats of a cell beyond which a sum less the cell is no longer the sum of the others
 LARGEST_CELL = 1e6

@@ -37,6 +37,7 @@ class Decoded:
     log_prob: Tensor  # (E, S, N, D), log p(x | z, c) of the cells, 0 where missing
     x: Tensor  # (E, 1 or S, N, D), the cells; missing ones drawn if others ask for them
     first: int  # of the draws of z, how many came before
+    residuals: Tensor | None = None  # (E, S, N, d), of cells, where a copula ties them
 
 
 # to what a question needs of it (E, S, N, K)
@@ -159,9 +160,11 @@ class Inference:
             outputs = self.model.decode(self.w, z, features + known)
             cells = self.model.log_prob_cells(outputs, batch)
             log_p = cells.sum(-1) + prior.log_prob(z)
-            if copula is not None:
-                log_p = log_p + copula.log_density(self.model.residuals(outputs, x))
-            return Decoded(outputs, cells, x, first), log_p
+            if copula is None:
+                return Decoded(outputs, cells, x, first), log_p
+            residuals = self.model.residuals.of(outputs, x)
+            log_p = log_p + copula.log_density(residuals)
+            return Decoded(outputs, cells, x, first, residuals), log_p
 
         proposal: Proposal = posterior
         if not posterior_only:
@@ -181,15 +184,19 @@ class Inference:
         """Return what ties the residuals of these rows, if anything."""
         if self.correlation is None:
             return None
-        assert batch.x_observed is not None
-        known = batch.x_observed[0][:, self.model.tied_columns]
+        known = batch.weight.new_ones(1, len(self.correlation))
+        if not batch.complete().all():
+            assert batch.x_observed is not None
+            known = batch.x_observed[0][:, self.model.residuals.columns]
         return Copula.of(self.correlation, known)
 
     def residuals(self, batch: Batch, n_draws: int, generator: Generator) -> Tensor:
         """Residuals of the observed cells at draws of z given them: (M, N, d)."""
-        importance = self.importance(batch, lambda decoded: decoded.outputs)
-        picked = _resampled(importance, n_draws, generator)
-        return self.model.residuals(picked, batch.x[0])
+        residuals = self.model.residuals
+        importance = self.importance(
+            batch, lambda decoded: residuals.of(decoded.outputs, decoded.x)
+        )
+        return _resampled(importance, n_draws, generator)
 
     def _looked_at(
         self, batch: Batch, z: Tensor, first: int, features: list[Tensor]
@@ -289,18 +296,16 @@ class Inference:
             if self.model.is_autoregressive:
                 return self.model.expectations_of(_cells(decoded))
             means = self.model.expectations(decoded.outputs)
-            if copula is None:
+            if copula is None or decoded.residuals is None:
                 return means
             chance = likelihoods.SharedChance.of(
                 self.cell_seed, n_draws, decoded.first, decoded.outputs
             )
             x = self.model.sample_cells(decoded.outputs, chance)
-            ratio = copula.ratio(
-                self.model.residuals(decoded.outputs, decoded.x),
-                self.model.residuals(decoded.outputs, x),
-            )
+            drawn = self.model.residuals.of(decoded.outputs, x)
+            ratio = copula.ratio(decoded.residuals, drawn)
             apart = self.model.expectations_of(x) - means
-            return means + apart * self.model.in_expectations(ratio - 1.0)
+            return means + apart * self.model.residuals.among_expectations(ratio - 1.0)
 
         return self.model.points(self.importance(batch, expect).mean())
 
@@ -323,9 +328,9 @@ class Inference:
         copula = self._copula(batch)
         if copula is None:
             return cells
-        known = self.model.residuals(picked, batch.x[0])
+        known = self.model.residuals.of(picked, batch.x[0])
         drawn = copula.draw(known, generator)
-        return self.model.with_residuals(picked, cells, drawn)
+        return self.model.residuals.put(picked, cells, drawn)
 
     def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
         """E[x | z, c] of one member at given latents (N, L): (N, D).
@@ -361,10 +366,10 @@ class Inference:
             cells = self.model.sample_cells(picked, generator)
             if self.correlation is None:
                 return cells
-            nothing = cells.new_zeros(n_rows, len(self.correlation))
-            copula = Copula.of(self.correlation, nothing)
-            drawn = copula.draw(self.model.residuals(picked, cells), generator)
-            return self.model.with_residuals(picked, cells, drawn)
+            independent = self.model.residuals.of(picked, cells)
+            nothing = cells.new_zeros(1, len(self.correlation))
+            drawn = Copula.of(self.correlation, nothing).draw(independent, generator)
+            return self.model.residuals.put(picked, cells, drawn)
 
         nothing = z.new_zeros(1, n_draws, n_rows, self.model.config.n_columns)
         cells = self.model.in_turn(self.w, z, features, draw, nothing, nothing)

@@ -11,12 +11,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from skvae._engine import likelihoods, objectives
+from skvae._engine import objectives
 from skvae._engine.codebook import CodeLatent
-from skvae._engine.config import HeadConfig, ModelConfig, TrainConfig
+from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.decoders import Autoregressive, Decoder, Independent
 from skvae._engine.distributions import Density
 from skvae._engine.flows import Flow
+from skvae._engine.heads import Head, Residuals
 from skvae._engine.hierarchy import LayeredLatent
 from skvae._engine.latents import GaussianLatent, Latent
 from skvae._engine.networks import (
@@ -70,24 +71,6 @@ class Batch:
             return self.x_observed
         observed = self.x_observed
         return noise.hide(torch.ones_like(self.x) if observed is None else observed)
-
-
-class Head:
-    """A likelihood, the columns it serves and its slices of the raw outputs."""
-
-    def __init__(
-        self, config: HeadConfig, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.likelihood = likelihoods.build(config, device, dtype)
-        self.columns = torch.tensor(config.columns, device=device)
-        self.slices: list[slice] = []
-        # the column of the table that each output of the decoder is of
-        self.owners = [config.columns[i] for i in self.likelihood.owners]
-
-    def raw(self, outputs: Tensor) -> Tensor:
-        """Cut the part of this head from (..., R): (..., outputs and constants)."""
-        parts = [outputs[..., part] for part in self.slices]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class Condition:
@@ -152,6 +135,7 @@ class LatentModel:
         self.config = config
         self.layout = layout = Layout()
         self.heads = [Head(head, device, dtype) for head in config.heads]
+        self.residuals = Residuals(self.heads)
         n_decoded = self._lay_out("n_outputs", 0)
         self.n_outputs = self._lay_out("n_constants", n_decoded)
         order = torch.cat([head.columns for head in self.heads])
@@ -371,51 +355,6 @@ class LatentModel:
             cells.append(head.likelihood.point(expectations[..., start:end]))
             start = end
         return self._assemble(cells)
-
-    @property
-    def tied_columns(self) -> Tensor:
-        """Columns whose residuals given z may go together, by head."""
-        tied = [
-            head.columns
-            for head in self.heads
-            if isinstance(head.likelihood, likelihoods.Continuous)
-        ]
-        return torch.cat(tied or [self.heads[0].columns[:0]])
-
-    def residuals(self, outputs: Tensor, x: Tensor) -> Tensor:
-        """Return normal scores of cells x (..., D) given z, if tied: (..., d)."""
-        parts = [
-            head.likelihood.residuals(head.raw(outputs), self._columns(head, x))
-            for head in self.heads
-            if isinstance(head.likelihood, likelihoods.Continuous)
-        ]
-        return torch.cat(parts, dim=-1)
-
-    def with_residuals(self, outputs: Tensor, x: Tensor, residuals: Tensor) -> Tensor:
-        """Put cells of residuals (..., d) in the place of those in x (..., D)."""
-        x, start = x.clone(), 0
-        for head in self.heads:
-            if isinstance(head.likelihood, likelihoods.Continuous):
-                end = start + len(head.columns)
-                part = residuals[..., start:end]
-                x[..., head.columns] = head.likelihood.cells(head.raw(outputs), part)
-                start = end
-        return x
-
-    def in_expectations(self, values: Tensor) -> Tensor:
-        """Values of tied columns (..., d) where ``expectations`` has them, 0 elsewhere.
-
-        (..., M).
-        """
-        parts, start = [], 0
-        for head in self.heads:
-            size = head.likelihood.n_expectations
-            if isinstance(head.likelihood, likelihoods.Continuous):
-                parts.append(values[..., start : start + size])
-                start += size
-            else:
-                parts.append(values.new_zeros(*values.shape[:-1], size))
-        return torch.cat(parts, dim=-1)
 
     def sample_cells(self, outputs: Tensor, generator: Generator) -> Tensor:
         """Draw x ~ p(x | z, c): (E, S, N, D)."""
