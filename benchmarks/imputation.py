@@ -21,8 +21,9 @@ from scipy.stats import rankdata
 from benchmarks import command, report
 from benchmarks.data import data_folder
 from benchmarks.environment import describe
-from benchmarks.imputers import METHODS, Skvae
+from benchmarks.imputers import ELSEWHERE, METHODS, Skvae
 from benchmarks.measure import fresh_context
+from benchmarks.peers.elsewhere import how_to_give, versions_there
 from benchmarks.removal import MECHANISMS, SETS, Task, load_set, make_task
 from skvae import VAEImputer
 
@@ -62,7 +63,10 @@ def run(
     seed: int,
     parameters: dict[str, Any],
 ) -> Row:
-    """Fit one method to the training rows of one task and score what it completes."""
+    """Fit one method to the training rows of one task and score what it completes.
+
+    A method in another process has measured its seconds itself.
+    """
     mechanism, rate = setting.split("-")
     task = make_task(table, mechanism, int(rate) / 100, seed)
     model = METHODS[method].make(seed, parameters)
@@ -71,6 +75,7 @@ def run(
     fitted = time.perf_counter()
     completed = model.complete(task.test)
     ended = time.perf_counter()
+    seconds = getattr(model, "seconds", (fitted - started, ended - fitted))
     drawn = model.draws(task.test, N_DRAWS, seed) if isinstance(model, Skvae) else None
     return Row(
         set=name,
@@ -81,8 +86,8 @@ def run(
         rmse=rmse(task, completed),
         accuracy=accuracy(task, completed),
         coverage=None if drawn is None else coverage(task, drawn),
-        fit_seconds=fitted - started,
-        transform_seconds=ended - fitted,
+        fit_seconds=seconds[0],
+        transform_seconds=seconds[1],
     )
 
 
@@ -248,12 +253,34 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--settings", nargs="+", default=list(SETTINGS), metavar="MECHANISM-PERCENT"
     )
-    names = list(METHODS)
-    parser.add_argument("--methods", nargs="+", default=names, choices=names)
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=list(METHODS),
+        help="default: all, but those of other environments only with their python",
+    )
+    for method in ELSEWHERE:
+        parser.add_argument(
+            f"--{method}-python",
+            metavar="PATH",
+            help=f"python of an environment that has {method}",
+        )
     parser.add_argument("--seeds", type=int, default=N_SEEDS, help="how many")
     command.add_overrides(parser)
     parser.add_argument("--name", help="of the results")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    unknown = [name for name, python in pythons(options).items() if python is None]
+    if options.methods is None:
+        options.methods = [name for name in METHODS if name not in unknown]
+    for method in unknown:
+        if method in options.methods:
+            parser.error(how_to_give(method))
+    return options
+
+
+def pythons(options: argparse.Namespace) -> dict[str, str | None]:
+    """Paths that were given, for each method that needs one."""
+    return {name: getattr(options, f"{name}_python") for name in ELSEWHERE}
 
 
 def main(arguments: list[str]) -> None:
@@ -261,9 +288,11 @@ def main(arguments: list[str]) -> None:
     options = parse_arguments(arguments)
     folder, parameters = data_folder(options.data), dict(options.overrides)
     stem = command.file_stem(["imputation", *([options.name] if options.name else [])])
+    paths = pythons(options)
+    hidden = {f"{name.upper()}_PYTHON": path for name, path in paths.items()}
     about: dict[str, Any] = {
         "command": command.shown_command(
-            "imputation", arguments, {"DIR": options.data}
+            "imputation", arguments, {"DIR": options.data, **hidden}
         ),
         "seed": f"0 to {options.seeds - 1}",
         "parameters": parameters,
@@ -272,17 +301,33 @@ def main(arguments: list[str]) -> None:
         "methods": {name: METHODS[name].about for name in options.methods},
         **describe(),
     }
+    about["versions"] = versions_elsewhere(options) | about["versions"]
     loaded = {name: load_set(folder, name) for name in options.sets}
     rows: list[Row] = []
     for setting in options.settings:
         for name, table in loaded.items():
             for seed in range(options.seeds):
                 for method in options.methods:
-                    row = run_alone(name, table, setting, method, seed, parameters)
+                    elsewhere = {"python": paths[method]} if method in paths else None
+                    given = elsewhere or parameters
+                    row = run_alone(name, table, setting, method, seed, given)
                     rows.append(row)
                     print(line(row), flush=True)
             report.write(stem, about, rows, page(rows, about))
     print(f"\n{tables(rows)}\n\nstored: {stem}.json, {stem}.md")
+
+
+def versions_elsewhere(options: argparse.Namespace) -> dict[str, str]:
+    """Each method of another environment with its version and what it stands on."""
+    versions = {}
+    for method, python in pythons(options).items():
+        if python is None or method not in options.methods:
+            continue
+        found = versions_there(method, python)
+        own = found.pop(method)
+        rest = ", ".join(f"{package} {known}" for package, known in found.items())
+        versions[method] = f"{own} ({rest})"
+    return versions
 
 
 def line(row: Row) -> str:
@@ -296,5 +341,5 @@ def line(row: Row) -> str:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ModuleNotFoundError) as error:
         sys.exit(str(error))

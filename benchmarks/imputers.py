@@ -6,6 +6,8 @@ columns of one category are missing together and sum to one, so that each round 
 predict from the others what they already say. For the rest they become one 0/1 column
 for each of the `MOST_LEVELS` most frequent values and one for all others; the largest
 completed number, but for that one, gives the category back.
+
+Those of `ELSEWHERE` run in environments of their own.
 """
 
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
+from benchmarks.peers.elsewhere import Elsewhere
 from skvae import VAEImputer
 
 Array = NDArray[np.float64]
@@ -113,7 +116,11 @@ def _one_hot(codes: Array) -> Array:
 
 @dataclass(frozen=True)
 class Entry:
-    """How a method is made, in words and from a seed and skvae's parameters."""
+    """How a method is made, in words and from a seed and keywords.
+
+    The keywords are skvae's parameters, and ``python`` for a method in an environment
+    of its own.
+    """
 
     about: str
     make: Callable[[int, dict[str, Any]], Method]
@@ -148,4 +155,19 @@ METHODS = {
             False,
         ),
     ),
+    "miceforest": Entry(
+        "miceforest, chained forests of LightGBM, its defaults but 5 datasets of 5 "
+        "iterations, numbers averaged, the most frequent of categories, which are "
+        "drawn by their probability; with the iterations of new rows counted, which "
+        "the package forgets",
+        lambda seed, given: Elsewhere("miceforest", seed, given["python"]),
+    ),
+    "hyperimpute": Entry(
+        "HyperImpute, its defaults: at most 40 iterations, a model a column chosen "
+        "from linear ones, random forests, XGBoost and CatBoost; it cannot complete "
+        "rows that were not in the fit, so that the rows to be completed, with their "
+        "holes, are in the fit as well",
+        lambda seed, given: Elsewhere("hyperimpute", seed, given["python"]),
+    ),
 }
+ELSEWHERE = ("miceforest", "hyperimpute")

@@ -583,6 +583,132 @@ def test_an_imputation_run_is_printed_and_stored(regression, data, monkeypatch, 
     assert "MCAR-30 %" in page
 
 
+@pytest.fixture
+def elsewhere(regression, monkeypatch):
+    """``benchmarks.peers.elsewhere``; its worker runs here and knows a stand-in."""
+    worker = importlib.import_module("benchmarks.peers.imputation_worker")
+    module = importlib.import_module("benchmarks.peers.elsewhere")
+
+    def stand_in(train, test, seed):
+        """Every cell is that of the first row without holes, plus the seed."""
+        first = train.dropna().iloc[0]
+        numbers = {name: first[name] + seed for name in train.select_dtypes("number")}
+        answer = test.assign(**(dict(first) | numbers))
+        return answer, (1.5, 2.5)
+
+    def run(command, **options):
+        if module.WORKER not in command:
+            return outside(command, **options)
+        arguments = command[command.index(module.WORKER) + 1 :]
+        if len(arguments) == 1:
+            found = {"python": "3.0", "miceforest": "6.0", "lightgbm": None}
+            return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+        worker.main(*arguments)
+        return None
+
+    outside = subprocess.run
+    monkeypatch.setitem(worker.METHODS, "miceforest", stand_in)
+    monkeypatch.setattr(module.subprocess, "run", run)
+    return module
+
+
+def test_tables_come_back_from_another_environment_as_they_were(removal, tmp_path):
+    tables = importlib.import_module("benchmarks.peers.tables")
+    table = pd.DataFrame(
+        {
+            "text": np.array(["NA", "1.0", "", np.nan, "ä,\n"], dtype=object),
+            "x": [0.1 + 0.2, 1e-300, np.nan, -1 / 3, 12345678901234567.0],
+            "nothing": np.full(5, np.nan, dtype=object),
+            "whole": [1, 2, 3, 4, 5],
+        },
+        index=[7, 5, 3, 1, 9],
+    )
+    tables.write(tmp_path / "file", {"here": table, "there": table[:2]}, seed=3)
+    back, more = tables.read(tmp_path / "file")
+    assert more == {"seed": 3}
+    assert list(back) == ["here", "there"]
+    assert list(back["here"]) == list(table)
+    assert list(back["here"].dtypes) == [object, np.float64, object, np.float64]
+    for name, cells in back["here"].items():
+        assert list(cells.index) == list(range(5))
+        np.testing.assert_array_equal(cells.isna(), table[name].isna())
+        seen = table[name].notna().to_numpy()
+        assert list(cells[seen]) == list(table[name][seen])
+
+
+def test_an_imputer_elsewhere_fills_missing_cells_and_no_others(elsewhere):
+    table = pd.DataFrame(
+        {"x": [np.nan, 5.0, 7.0], "text": np.array(["a", "b", np.nan], dtype=object)},
+        index=[4, 2, 0],
+    )
+    model = elsewhere.Elsewhere("miceforest", 3, sys.executable)
+    model.fit(table[::-1])
+    completed = model.complete(table)
+    expected = table.assign(x=[8.0, 5.0, 7.0], text=np.array(list("abb"), dtype=object))
+    pd.testing.assert_frame_equal(completed, expected)
+    assert model.seconds == (1.5, 2.5)
+
+
+def test_completions_are_pooled_by_mean_and_majority(removal):
+    worker = importlib.import_module("benchmarks.peers.imputation_worker")
+    parts = [
+        pd.DataFrame({"x": [1.0, x], "text": pd.Categorical(["a", text], list("abc"))})
+        for x, text in [(2.0, "c"), (4.0, "b"), (14.0, "c"), (1.0, "b"), (4.0, "a")]
+    ]
+    pooled = worker.pool(parts, ["text"])
+    assert pooled["x"].tolist() == [1.0, 5.0]
+    assert pooled["text"].tolist() == ["a", "b"]
+    assert worker.pool(parts[:3], ["text"])["text"].tolist() == ["a", "c"]
+
+
+def test_imputers_elsewhere_want_the_path_of_their_python(elsewhere, capsys):
+    imputation = importlib.import_module("benchmarks.imputation")
+    with pytest.raises(SystemExit):
+        imputation.parse_arguments(["--methods", "mean", "miceforest"])
+    assert "give --miceforest-python PATH" in capsys.readouterr().err
+
+    methods = imputation.parse_arguments([]).methods
+    assert methods == ["skvae", "mean", "knn", "ridge", "forest"]
+    given = ["--hyperimpute-python", "python"]
+    assert imputation.parse_arguments(given).methods == [*methods, "hyperimpute"]
+
+    with pytest.raises(ModuleNotFoundError, match="--lightgbm-python PATH"):
+        elsewhere.versions_there("lightgbm", sys.executable)  # it says None
+
+
+def test_a_python_that_does_not_run_is_named(removal):
+    elsewhere = importlib.import_module("benchmarks.peers.elsewhere")
+    with pytest.raises(ModuleNotFoundError, match=r"(?s)own.*/nowhere/python"):
+        elsewhere.versions_there("miceforest", "/nowhere/python")
+    found = importlib.import_module("benchmarks.peers.imputation_worker").versions
+    assert found("miceforest")["pandas"] == pd.__version__
+
+
+def test_a_run_shows_versions_of_elsewhere_and_no_path(
+    elsewhere, data, monkeypatch, capsys
+):
+    imputation = importlib.import_module("benchmarks.imputation")
+    removal = importlib.import_module("benchmarks.removal")
+    monkeypatch.setattr(removal, "UCI", ("line",))
+    monkeypatch.setattr(imputation, "SETS", ("line",))
+    monkeypatch.setattr(imputation, "run_alone", imputation.run)
+    options = ["--data", str(data), "--sets", "line", "--settings", "mcar-30"]
+    path = ["--miceforest-python", sys.executable]
+    imputation.main([*options, "--methods", "mean", "miceforest", *path])
+    assert "| miceforest |" in capsys.readouterr().out
+    results = imputation.report.RESULTS
+    stored = json.loads((results / "imputation.json").read_text())
+    assert "--miceforest-python MICEFOREST_PYTHON" in stored["command"]
+    mean, there = stored["rows"]
+    assert (there["fit_seconds"], there["transform_seconds"]) == (1.5, 2.5)
+    assert mean["fit_seconds"] < 1.5
+    assert there["rmse"] != mean["rmse"]
+    page = (results / "imputation.md").read_text()
+    assert "- versions: miceforest 6.0 (python 3.0), python 3." in page
+    assert "- miceforest: miceforest, chained forests" in page
+    assert sys.executable not in page + (results / "imputation.json").read_text()
+
+
 # -- anomalies -------------------------------------------------------------------
 
 
