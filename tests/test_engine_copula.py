@@ -137,6 +137,15 @@ def test_a_row_of_weight_0_has_no_say_in_the_fit():
     assert (one - other).abs().max() > 1e-3
 
 
+def test_a_further_chunk_goes_on_from_the_correlation_before():
+    """Complete rows of one draw: 500 rows of the earlier R and products of these."""
+    e = np.random.default_rng(0).normal(size=(200, 3))
+    found = fit(tensor(e)[None], torch.ones(200, 3), torch.ones(200), tensor(R))
+    moments = 500 * R + e.T @ e
+    scale = np.sqrt(moments.diagonal())
+    np.testing.assert_allclose(found, moments / np.outer(scale, scale), atol=1e-12)
+
+
 def test_few_rows_are_held_near_independence():
     e = tensor(np.ones((1, 2, 3)) * np.array([[1.0], [-1.0]]))  # all of them equal
     found = fit(e, torch.ones(2, 3).double(), torch.ones(2).double())

@@ -136,9 +136,44 @@ def test_a_row_is_completed_alike_alone_and_among_others(trained):
 
 def test_it_is_the_imputation_of_the_transformer_under_it():
     X = holes(gaussian_rows(80, 0))
-    imputer = VAEImputer(**QUICK, likelihood="gaussian", dropout=0, kl_warmup=0).fit(X)
-    vae = VAETransformer(**QUICK, likelihood="gaussian", dropout=0, kl_warmup=0).fit(X)
+    settings = QUICK | {"likelihood": "gaussian", "dropout": 0, "kl_warmup": 0}
+    imputer = VAEImputer(**settings).fit(X)
+    vae = VAETransformer(**settings, residuals="correlated").fit(X)
     np.testing.assert_array_equal(imputer.transform(X), vae.impute(X))
+
+
+def test_what_the_latent_leaves_is_completed_by_the_correlation_of_residuals():
+    """A latent that three epochs have taught next to nothing.
+
+    The standard deviation of y is 0.95, its noise given both features 0.5; residuals
+    tell three quarters of the variance between, and the latent nearly nothing.
+    """
+    X = holes(gaussian_rows(600, 0))
+    whole = gaussian_rows(400, 1)
+    gap = whole.copy()
+    gap[:, 2] = np.nan
+    settings = QUICK | {"likelihood": "gaussian"}
+    errors = {}
+    for residuals in ("independent", "correlated"):
+        imputer = VAEImputer(**settings, residuals=residuals).fit(X)
+        errors[residuals] = np.var(imputer.transform(gap)[:, 2] - whole[:, 2])
+    told = whole[:, 2].var() - NOISE**2
+    assert errors["independent"] > NOISE**2 + 0.75 * told
+    assert errors["correlated"] < NOISE**2 + 0.25 * told
+    assert VAEImputer().residuals == "correlated"
+
+
+def test_a_chunk_of_one_row_leaves_the_correlation_of_residuals():
+    X = holes(gaussian_rows(300, 0))
+    imputer = VAEImputer(**QUICK | {"learning_rate_init": 1e-6})
+    before = imputer.partial_fit(X).vae_.learned_.correlation
+    after = imputer.partial_fit(X[:1]).vae_.learned_.correlation
+    assert np.abs(before - np.eye(3)).max() > 0.1
+    # residuals of one row against 500
+    assert 0 < np.abs(after - before).max() < 0.03
+    other = gaussian_rows(300, 1) * [1.0, 1.0, -1.0]
+    turned = imputer.partial_fit(other).vae_.learned_.correlation
+    assert turned[0, 2] < after[0, 2] - 0.1
 
 
 def test_pickles_and_clones_answer_alike(trained):

@@ -17,6 +17,8 @@ from skvae._engine.likelihoods.chance import normal
 ITERATIONS = 60
 # rows of independent residuals that R has seen beside its own, a column
 SHRINKAGE = 2.0
+# rows that an earlier fit counts for in one to a further chunk
+REMEMBERED = 500.0
 JITTER = 1e-9  # added to variances before their root is taken
 MATRIX_ELEMENTS = 2**18  # of the matrices of rows with holes that are at work together
 
@@ -90,22 +92,27 @@ class Copula:
         return torch.einsum("...ni,nij->...nj", e, matrices)
 
 
-def fit(residuals: Tensor, known: Tensor, weight: Tensor) -> Tensor:
+def fit(
+    residuals: Tensor, known: Tensor, weight: Tensor, before: Tensor | None = None
+) -> Tensor:
     """Fit R to S equally likely draws of residuals (S, N, d), rows of ``weight`` (N,).
 
     By EM (Dempster, Laird, Rubin 1977): a draw counts by its posterior under R, missing
     residuals by their first two moments. The steps are few on purpose: R and z explain
     the same, and with many R runs away from what the draws of z can follow
-    (benchmarks/record/imputer.md).
+    (benchmarks/record/imputer.md). A further chunk of rows goes on from the R
+    ``before``.
     """
     size = residuals.shape[-1]
     identity = torch.eye(size, dtype=residuals.dtype, device=residuals.device)
-    correlation, weight = identity, weight / weight.mean()
+    prior = SHRINKAGE * size * identity if before is None else REMEMBERED * before
+    correlation = identity if before is None else before
+    weight = weight / weight.mean()
     groups = [
         (residuals[:, rows], pattern, weight[rows]) for rows, pattern in _groups(known)
     ]
     for _ in range(ITERATIONS):
-        moments = SHRINKAGE * size * identity
+        moments = prior
         for e, pattern, w in groups:
             moments = moments + _moments(e, Copula.of(correlation, pattern), w)
         scale = moments.diagonal().sqrt()

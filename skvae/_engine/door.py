@@ -35,6 +35,7 @@ FEWEST_VALIDATION_ROWS = 16
 # large, and draws of each: few draws of the posterior without correlations cannot stand
 # for the one with them
 MOST_TIED_ROWS, FEWEST_TIED_DRAWS, MOST_TIED_DRAWS = 2_000, 16, 256
+MOST_TIED_ROWS_OF_CHUNK = 100  # a further one, which is an epoch's work
 TIED_ELEMENTS, MATRIX_ELEMENTS = 2**22, 2**25
 MOST_FITTED_ROWS = 8_000  # draws that a prior is fitted to, where a row has several
 # weights of draws vary more than what they predict: so many times the draws
@@ -266,13 +267,8 @@ def fit(
         np.empty(0),
         _moments(trained.optimizer) if keep_moments else None,
     )
-    if model_config.fits_prior:
-        kept = _trimmed(learned, data, config.trimming, device)
-        learned = replace(learned, prior=Engine(learned, device).fit_prior(kept, seed))
-    if model_config.residuals == "correlated":
-        kept = _trimmed(learned, data, config.trimming, device)
-        correlation = Engine(learned, device).fit_correlation(kept, seed)
-        learned = replace(learned, correlation=correlation)
+    before = start.correlation if start and config.constant_rate else None
+    learned = _completed(learned, data, config.trimming, before, seed, device)
     engine = Engine(learned, device)
     kl, information = engine.mean_kl(data), engine.information(data)
     history = trained.history
@@ -286,6 +282,29 @@ def fit(
         history.stopped_early,
     )
     return replace(learned, kl=kl, information=information), record
+
+
+def _completed(
+    learned: Learned,
+    data: Encoded,
+    trimming: float,
+    before: Array | None,
+    seed: int,
+    device: str,
+) -> Learned:
+    """Add what is fitted after training: a prior, the correlation of residuals.
+
+    A further chunk of rows goes on from the correlation ``before``.
+    """
+    if learned.config.fits_prior:
+        kept = _trimmed(learned, data, trimming, device)
+        learned = replace(learned, prior=Engine(learned, device).fit_prior(kept, seed))
+    if learned.config.residuals == "correlated":
+        kept = _trimmed(learned, data, trimming, device)
+        engine = Engine(learned, device)
+        found = engine.fit_correlation(kept, seed, before)
+        learned = replace(learned, correlation=found)
+    return learned
 
 
 def _trimmed(learned: Learned, data: Encoded, fraction: float, device: str) -> Encoded:
@@ -413,13 +432,19 @@ class Engine:
         fitted = self.model.latent.fit_prior(w, z, weight, generator)
         return tuple(_numpy(field) for field in fitted)
 
-    def fit_correlation(self, data: Encoded, seed: int) -> Array | None:
-        """Correlation (d, d) of residuals given z; None where fewer than two may be."""
+    def fit_correlation(
+        self, data: Encoded, seed: int, before: Array | None = None
+    ) -> Array | None:
+        """Correlation (d, d) of residuals given z; None where fewer than two may be.
+
+        ``before`` is that of earlier rows, where ``data`` are a further chunk.
+        """
         tied = self.model.residuals.columns.cpu().numpy()
         if len(tied) < 2:
             return None
         rng = np.random.default_rng(seed)
-        most = min(MOST_TIED_ROWS, max(1, MATRIX_ELEMENTS // len(tied) ** 2))
+        most = MOST_TIED_ROWS if before is None else MOST_TIED_ROWS_OF_CHUNK
+        most = min(most, max(1, MATRIX_ELEMENTS // len(tied) ** 2))
         rows = np.sort(rng.permutation(len(data))[:most])
         some = replace(data, x=data.x[rows], c=data.c[rows], weight=data.weight[rows])
         generator = self._generator(seed)
@@ -434,7 +459,8 @@ class Engine:
         known = ~np.isnan(some.x[:, tied])
         weight = _tensor(some.weight, self.like)
         parts = (_tensor(drawn, self.like), _tensor(known, self.like), weight)
-        return _numpy(copula.fit(*parts))
+        earlier = None if before is None else _tensor(before, self.like)
+        return _numpy(copula.fit(*parts, earlier))
 
     def mean_kl(self, data: Encoded) -> Array:
         """Weighted mean over rows of the KL in each dimension: (E, L)."""
