@@ -669,7 +669,8 @@ class VAETransformer(GeneratedTable):
         """Share of each cell in the log-likelihood of its row.
 
         The expectation of log p(x_d | z) over the posterior of z. A row's sum is its
-        ``score_samples`` plus KL(p(z | x) || p(z)), the part that no column owns.
+        ``score_samples`` plus KL(p(z | x) || p(z)), the part that no column owns; what
+        correlated residuals tell of each other is owned by none, either.
         Columns of other units do not compare: to find the odd cell of a row, take off
         the median of each column, or ask ``VAEOutlierDetector.score_features``.
 
