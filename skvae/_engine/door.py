@@ -585,10 +585,12 @@ class Engine:
     def conditional_draws(self, data: Encoded, n_draws: int, seed: int) -> Array:
         """Draws of every cell given the observed ones: (M, N, D)."""
         generator = self._generator(seed)
+        config = self.learned.config
+        kept = config.n_columns if self.model.is_autoregressive else config.n_components
         return self._map(
             lambda b: self.inference.conditional_draws(b, n_draws, generator),
             data,
-            self._n_kept(self.model.n_outputs),
+            self._n_kept(kept),
             row_axis=1,
         )
 

@@ -33,6 +33,7 @@ CELL_SEEDS = 2**20  # to a unit of the sum of the draws of z
 class Decoded:
     """What posterior draws say of some rows."""
 
+    z: Tensor  # (E, S, N, L)
     outputs: Tensor  # (E, S, N, R), raw outputs of the heads
     log_prob: Tensor  # (E, S, N, D), log p(x | z, c) of the cells, 0 where missing
     x: Tensor  # (E, 1 or S, N, D), the cells; missing ones drawn if others ask for them
@@ -161,10 +162,10 @@ class Inference:
             cells = self.model.log_prob_cells(outputs, batch)
             log_p = cells.sum(-1) + prior.log_prob(z)
             if copula is None:
-                return Decoded(outputs, cells, x, first), log_p
+                return Decoded(z, outputs, cells, x, first), log_p
             residuals = self.model.residuals.of(outputs, x)
             log_p = log_p + copula.log_density(residuals)
-            return Decoded(outputs, cells, x, first, residuals), log_p
+            return Decoded(z, outputs, cells, x, first, residuals), log_p
 
         proposal: Proposal = posterior
         if not posterior_only:
@@ -196,7 +197,7 @@ class Inference:
         importance = self.importance(
             batch, lambda decoded: residuals.of(decoded.outputs, decoded.x)
         )
-        return _resampled(importance, n_draws, generator)
+        return _resampled(importance, n_draws, generator)[0]
 
     def _looked_at(
         self, batch: Batch, z: Tensor, first: int, features: list[Tensor]
@@ -318,19 +319,32 @@ class Inference:
         sec. 4.2. Where the decoder looks at cells, of z and the missing ones together.
         """
         together = self.model.is_autoregressive
-        importance = self.importance(
-            batch, _cells if together else lambda decoded: decoded.outputs
-        )
-        picked = _resampled(importance, n_draws, generator)
+        read = _cells if together else (lambda decoded: decoded.z)
+        picked, member = _resampled(self.importance(batch, read), n_draws, generator)
         if together:
             return picked
-        cells = self.model.sample_cells(picked, generator)
+        row = self.model.decoder_width * self.n_members * len(batch)
+        size = max(1, self.max_elements // row)
+        parts = zip(picked.split(size), member.split(size), strict=True)
+        return torch.cat([self._draw_at(z, e, batch, generator) for z, e in parts])
+
+    def _draw_at(
+        self, z: Tensor, member: Tensor, batch: Batch, generator: Generator
+    ) -> Tensor:
+        """Draw all cells given z (M, N, L) of a ``member`` (M, N) each: (M, N, D)."""
+        features = self.model.features(self.w, batch)
+        outputs = self.model.decode(
+            self.w, z.expand(self.n_members, *z.shape), features
+        )
+        index = member[None, ..., None].expand(1, *outputs.shape[1:])
+        outputs = outputs.gather(0, index)[0]
+        cells = self.model.sample_cells(outputs, generator)
         copula = self._copula(batch)
         if copula is None:
             return cells
-        known = self.model.residuals.of(picked, batch.x[0])
+        known = self.model.residuals.of(outputs, batch.x[0])
         drawn = copula.draw(known, generator)
-        return self.model.residuals.put(picked, cells, drawn)
+        return self.model.residuals.put(outputs, cells, drawn)
 
     def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
         """E[x | z, c] of one member at given latents (N, L): (N, D).
@@ -390,13 +404,18 @@ class Inference:
         return likelihoods.Mixture(*(field.transpose(0, 1) for field in fields))
 
 
-def _resampled(importance: Importance, n_draws: int, generator: Generator) -> Tensor:
-    """Draw from the values, by weight and with replacement: (M, N, K)."""
+def _resampled(
+    importance: Importance, n_draws: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw from the values, by weight and with replacement.
+
+    Returns draws (M, N, K) and the member that each is of (M, N).
+    """
     weights = importance.flat_weights().T.contiguous()  # (N, E·S)
-    pick = torch.multinomial(weights, n_draws, True, generator=generator)  # (N, M)
+    pick = torch.multinomial(weights, n_draws, True, generator=generator).T  # (M, N)
     values = importance.values.flatten(0, 1)  # (E·S, N, K)
     rows = torch.arange(values.shape[1], device=values.device)
-    return values[pick.T, rows]
+    return values[pick, rows], pick // importance.values.shape[1]
 
 
 def _cells(decoded: Decoded) -> Tensor:
