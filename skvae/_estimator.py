@@ -402,10 +402,11 @@ class LatentVariableEstimator(
         """Take up the weights of the earlier fit, if ``model`` has their shape."""
         if self.learned_.config != model:
             raise ValueError(
-                "Training cannot go on from weights of another shape: n_components, "
+                "Training cannot go on from a model of another shape: n_components, "
                 "hidden_layer_sizes, n_estimators, activation, numeric_embedding, "
-                "prior, posterior, latent, decoder and min_scale must be those of the "
-                "earlier fit. Put them back, or call fit with warm_start=False."
+                "prior, posterior, latent, decoder, residuals and min_scale must be "
+                "those of the earlier fit. Put them back, or call fit with "
+                "warm_start=False."
             )
         return self.learned_
 

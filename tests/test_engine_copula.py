@@ -138,12 +138,35 @@ def test_a_row_of_weight_0_has_no_say_in_the_fit():
 
 
 def test_a_further_chunk_goes_on_from_the_correlation_before():
-    """Complete rows of one draw: 500 rows of the earlier R and products of these."""
+    """Complete rows of one draw: 500 rows of the earlier R and products of these.
+
+    And of 6 rows of independence as many as these rows are of all.
+    """
     e = np.random.default_rng(0).normal(size=(200, 3))
     found = fit(tensor(e)[None], torch.ones(200, 3), torch.ones(200), tensor(R))
-    moments = 500 * R + e.T @ e
+    moments = 500 * R + e.T @ e + 200 / 700 * 6 * np.eye(3)
     scale = np.sqrt(moments.diagonal())
     np.testing.assert_allclose(found, moments / np.outer(scale, scale), atol=1e-12)
+
+
+def test_a_chunk_without_residuals_changes_little_but_shrinkage():
+    """Nothing known: the earlier R is what is expected of the missing residuals."""
+    nothing = torch.zeros(20, 3, dtype=torch.float64)
+    e = tensor(np.random.default_rng(0).normal(size=(4, 20, 3)))
+    found = fit(e, nothing, torch.ones(20, dtype=torch.float64), tensor(R)).numpy()
+    # 520 rows of R and 6 * 20 / 520 of independence, of which each step keeps a part
+    off = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(found[off], R[off] / (1 + 6 * 20 / 520 / 500), rtol=1e-4)
+
+
+def test_a_wild_cell_does_not_decide_the_correlation():
+    """Bound: what a pair of residuals of 5 adds to 500 independent rows."""
+    rng = np.random.default_rng(0)
+    e = rng.normal(size=(1, 500, 3))
+    calm = fit(tensor(e), torch.ones(500, 3), torch.ones(500))
+    e[0, 0] = 30.0
+    wild = fit(tensor(e), torch.ones(500, 3), torch.ones(500))
+    assert (wild - calm).abs().max() < 2 * 25 / 500
 
 
 def test_few_rows_are_held_near_independence():

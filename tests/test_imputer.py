@@ -1,6 +1,7 @@
 """VAEImputer: what it completes, what it leaves alone, and that its draws are right."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -176,6 +177,25 @@ def test_a_chunk_of_one_row_leaves_the_correlation_of_residuals():
     assert turned[0, 2] < after[0, 2] - 0.1
 
 
+def test_each_call_takes_other_rows_of_a_chunk_for_the_correlation():
+    """The same 100 of 400 rows would move it twice by the same, but for 500 / 600."""
+    X = gaussian_rows(400, 0)
+    imputer = VAEImputer(**QUICK | {"learning_rate_init": 1e-9})
+    found = [imputer.partial_fit(X).vae_.learned_.correlation for _ in range(3)]
+    first, second = (np.triu(b - a, 1) for a, b in pairwise(found))
+    gap = np.abs(second - 500 / 600 * first).max()
+    assert gap > 0.3 * np.abs(first).max()
+
+
+def test_a_warm_start_fits_the_correlation_anew():
+    """To the new rows alone, in which y has the other sign."""
+    X = gaussian_rows(200, 0)
+    imputer = VAEImputer(**QUICK, warm_start=True).fit(X)
+    assert imputer.vae_.learned_.correlation[0, 2] > 0.1
+    turned = imputer.fit(X * [1.0, 1.0, -1.0]).vae_.learned_.correlation
+    assert turned[0, 2] < -0.1
+
+
 def test_pickles_and_clones_answer_alike(trained):
     X = holes(gaussian_rows(20, 4), seed=4)
     copy = pickle.loads(pickle.dumps(trained))
@@ -194,7 +214,7 @@ def test_a_refused_warm_start_leaves_the_model_as_it_was():
     X = holes(gaussian_rows(60, 0))
     imputer = VAEImputer(**QUICK, warm_start=True).fit(X)
     completed, parameters = imputer.transform(X), imputer.vae_.get_params()
-    with pytest.raises(ValueError, match=r"another shape.*n_components"):
+    with pytest.raises(ValueError, match=r"another shape.*n_components.*residuals"):
         imputer.set_params(n_components=5).fit(X)
     assert imputer.vae_.get_params() == parameters
     np.testing.assert_array_equal(imputer.transform(X), completed)

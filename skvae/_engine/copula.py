@@ -19,6 +19,7 @@ ITERATIONS = 60
 SHRINKAGE = 2.0
 # rows that an earlier fit counts for in one to a further chunk
 REMEMBERED = 500.0
+LARGEST_RESIDUAL = 5.0  # to the fit, which single cells would decide
 JITTER = 1e-9  # added to variances before their root is taken
 MATRIX_ELEMENTS = 2**18  # of the matrices of rows with holes that are at work together
 
@@ -105,8 +106,12 @@ def fit(
     """
     size = residuals.shape[-1]
     identity = torch.eye(size, dtype=residuals.dtype, device=residuals.device)
-    prior = SHRINKAGE * size * identity if before is None else REMEMBERED * before
-    correlation = identity if before is None else before
+    n_rows, prior, correlation = len(weight), SHRINKAGE * size * identity, identity
+    if before is not None:
+        # in the long run as many rows of independence beside the others
+        share = n_rows / (REMEMBERED + n_rows)
+        prior, correlation = REMEMBERED * before + share * prior, before
+    residuals = residuals.clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
     weight = weight / weight.mean()
     groups = [
         (residuals[:, rows], pattern, weight[rows]) for rows, pattern in _groups(known)

@@ -228,9 +228,11 @@ def fit(
         valid_rows = _rows(valid, like)
         index = torch.randperm(len(valid), generator=generator, device=where)
         split = train.Split(split.train, index.expand(n_members, -1))
+    later = seed
     if start is not None:
-        later = np.random.SeedSequence([seed, n_epochs_before])
-        generator.manual_seed(int(later.generate_state(1)[0]))
+        sequence = np.random.SeedSequence([seed, n_epochs_before])
+        later = int(sequence.generate_state(1)[0])
+        generator.manual_seed(later)
     with runtime.threads_for(_product(model_config, config, split.train.shape[1])):
         trained = train.fit_weights(
             model,
@@ -268,7 +270,7 @@ def fit(
         _moments(trained.optimizer) if keep_moments else None,
     )
     before = start.correlation if start and config.constant_rate else None
-    learned = _completed(learned, data, config.trimming, before, seed, device)
+    learned = _completed(learned, data, config.trimming, before, later, device)
     engine = Engine(learned, device)
     kl, information = engine.mean_kl(data), engine.information(data)
     history = trained.history
