@@ -69,15 +69,10 @@ class Copula:
         missing = 1.0 - known
         return (self.correlation - explained) * missing * missing.mT
 
-    def ratio(self, residuals: Tensor, drawn: Tensor) -> Tensor:
-        """Density of residuals given the known ones over that given none.
-
-        ``drawn`` (..., N, d) are where it is asked for; 1 where known.
-        """
-        variance = self.covariance.diagonal(dim1=-2, dim2=-1) + self.known
-        distance = (drawn - self.mean(residuals)).square() / variance
-        ratio = (0.5 * (drawn.square() - distance - variance.log())).exp()
-        return torch.where(self.known > 0, torch.ones_like(ratio), ratio)
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation of a missing residual given the others, else 0: (N, d)."""
+        return self.covariance.diagonal(dim1=-2, dim2=-1).clamp(min=0.0).sqrt()
 
     def draw(self, residuals: Tensor, generator: Generator) -> Tensor:
         """Draw missing residuals given the others; ``residuals`` (..., N, d)."""

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from skvae._engine.distributions import LOG_2PI
-from skvae._engine.likelihoods.base import Averaged
+from skvae._engine.likelihoods.base import QUANTILE_STEPS, Averaged
 from skvae._engine.likelihoods.chance import gamma, normal, uniform
 
 # softplus(0.54) = 1: a scale starts at the standard deviation of the column
@@ -17,9 +17,7 @@ UNIT_SOFTPLUS = math.log(math.e - 1.0)
 LEAST_FREEDOM, STARTING_FREEDOM = 2.0, 5.0
 # of an expectation exp(m + s² / 2): finite in float32
 LARGEST_EXPONENT = 60.0
-# normal scores up to 37, and halvings that find their cells
-SMALLEST_TAIL = 1e-300
-HALVINGS = 40
+SMALLEST_TAIL = 1e-300  # of normal scores up to 37
 
 
 @dataclass(frozen=True)
@@ -131,23 +129,30 @@ class GaussianMixtureHead(Averaged):
             return ((x.unsqueeze(-2) - parts.mean) / parts.scale).squeeze(-2)
         return normal_score(*tails(parts, x))
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+    def cells(
+        self, raw: Tensor, residuals: Tensor, steps: int = QUANTILE_STEPS
+    ) -> Tensor:
         """Cells (..., d) of such normal scores."""
         parts = self.mixture(raw)
         if self.n_mixtures == 1:
             found = parts.mean + parts.scale * residuals.unsqueeze(-2)
             return found.squeeze(-2)
-        # between the quantiles of the components
+        # between the quantiles of the components; by Newton's method, halving the
+        # interval where a step leaves it
         found = parts.mean + parts.scale * residuals.unsqueeze(-2)
         low, high = found.amin(-2), found.amax(-2)
-        for _ in range(HALVINGS):
-            middle = 0.5 * (low + high)
-            below = normal_score(*tails(parts, middle)) < residuals
-            low, high = (
-                torch.where(below, middle, low),
-                torch.where(below, high, middle),
-            )
-        return 0.5 * (low + high)
+        x = (parts.log_weight.exp() * found).sum(-2)
+        for _ in range(steps):
+            score = normal_score(*tails(parts, x))
+            below = score < residuals
+            low, high = torch.where(below, x, low), torch.where(below, high, x)
+            # log of the slope of the score: density over that of the score
+            log_prob = gaussian_log_prob(x.unsqueeze(-2), parts.mean, parts.scale)
+            log_slope = torch.logsumexp(parts.log_weight + log_prob, dim=-2)
+            log_slope = log_slope + 0.5 * (score.square() + LOG_2PI)
+            step = x - (score - residuals) * (-log_slope).exp()
+            x = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
+        return x
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d): Σ π μ, without drawing a component."""
@@ -198,7 +203,9 @@ class FixedGaussianHead(Averaged):
         mean, scale = self._parameters(raw)
         return (x - mean) / scale
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+    def cells(
+        self, raw: Tensor, residuals: Tensor, steps: int = QUANTILE_STEPS
+    ) -> Tensor:
         """Cells (..., d) of such normal scores."""
         mean, scale = self._parameters(raw)
         return mean + scale * residuals
