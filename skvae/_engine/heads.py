@@ -49,17 +49,11 @@ class Residuals:
         ]
         return torch.cat(parts, dim=-1)
 
-    def put(
-        self,
-        outputs: Tensor,
-        x: Tensor,
-        residuals: Tensor,
-        steps: int = likelihoods.QUANTILE_STEPS,
-    ) -> Tensor:
+    def put(self, outputs: Tensor, x: Tensor, residuals: Tensor) -> Tensor:
         """Return x (..., D) with the cells that have such residuals in their place."""
         x = x.clone()
         for head, likelihood, part in self._tied:
-            cells = likelihood.cells(head.raw(outputs), residuals[..., part], steps)
+            cells = likelihood.cells(head.raw(outputs), residuals[..., part])
             x[..., head.columns] = cells
         return x
 

@@ -27,8 +27,6 @@ from skvae._engine.proposals import (
     variance_of_mean,
 )
 
-# towards cells that are averaged over draws: normal scores within 0.04, mostly 1e-6
-COARSE_STEPS = 10
 CELL_SEEDS = 2**20  # to a unit of the sum of the draws of z
 
 
@@ -309,9 +307,7 @@ class Inference:
             x = _cells(decoded)
             moved = [
                 self.model.expectations_of(
-                    self.model.residuals.put(
-                        decoded.outputs, x, expected + step, COARSE_STEPS
-                    )
+                    self.model.residuals.put(decoded.outputs, x, expected + step)
                 )
                 for step in (apart, -apart)
             ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from skvae._engine.config import HeadConfig
-from skvae._engine.likelihoods.base import QUANTILE_STEPS, Continuous, Likelihood
+from skvae._engine.likelihoods.base import Continuous, Likelihood
 from skvae._engine.likelihoods.chance import SharedChance
 from skvae._engine.likelihoods.counts import NegativeBinomialHead, PoissonHead
 from skvae._engine.likelihoods.discrete import BernoulliHead, CategoricalHead
@@ -25,7 +25,6 @@ from skvae._engine.likelihoods.numeric import (
 )
 
 __all__ = [
-    "QUANTILE_STEPS",
     "Continuous",
     "GaussianMixtureHead",
     "Likelihood",

@@ -4,8 +4,6 @@ from typing import Protocol, runtime_checkable
 
 from torch import Generator, Tensor
 
-QUANTILE_STEPS = 30  # normal scores within 1e-6
-
 
 class Likelihood(Protocol):
     """p(x | z, c) of d columns, from raw outputs.
@@ -52,10 +50,8 @@ class Continuous(Protocol):
     def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
         """Return normal scores of cells ``x`` (..., d): (..., d)."""
 
-    def cells(
-        self, raw: Tensor, residuals: Tensor, steps: int = QUANTILE_STEPS
-    ) -> Tensor:
-        """Cells (..., d) of such normal scores, in so many steps where it takes any."""
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
+        """Cells (..., d) of such normal scores."""
 
 
 class Unfactored:

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from skvae._engine.distributions import LOG_2PI
-from skvae._engine.likelihoods.base import QUANTILE_STEPS, Averaged
+from skvae._engine.likelihoods.base import Averaged
 from skvae._engine.likelihoods.chance import gamma, normal, uniform
 
 # softplus(0.54) = 1: a scale starts at the standard deviation of the column
@@ -17,7 +17,9 @@ UNIT_SOFTPLUS = math.log(math.e - 1.0)
 LEAST_FREEDOM, STARTING_FREEDOM = 2.0, 5.0
 # of an expectation exp(m + s² / 2): finite in float32
 LARGEST_EXPONENT = 60.0
-SMALLEST_TAIL = 1e-300  # of normal scores up to 37
+# normal scores up to 37, and steps that find their cells, mostly to the last digit
+SMALLEST_TAIL = 1e-300
+QUANTILE_STEPS = 12
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,7 @@ class GaussianMixtureHead(Averaged):
             return ((x.unsqueeze(-2) - parts.mean) / parts.scale).squeeze(-2)
         return normal_score(*tails(parts, x))
 
-    def cells(
-        self, raw: Tensor, residuals: Tensor, steps: int = QUANTILE_STEPS
-    ) -> Tensor:
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
         """Cells (..., d) of such normal scores."""
         parts = self.mixture(raw)
         if self.n_mixtures == 1:
@@ -142,7 +142,7 @@ class GaussianMixtureHead(Averaged):
         found = parts.mean + parts.scale * residuals.unsqueeze(-2)
         low, high = found.amin(-2), found.amax(-2)
         x = (parts.log_weight.exp() * found).sum(-2)
-        for _ in range(steps):
+        for _ in range(QUANTILE_STEPS):
             score = normal_score(*tails(parts, x))
             below = score < residuals
             low, high = torch.where(below, x, low), torch.where(below, high, x)
@@ -151,7 +151,7 @@ class GaussianMixtureHead(Averaged):
             log_slope = torch.logsumexp(parts.log_weight + log_prob, dim=-2)
             log_slope = log_slope + 0.5 * (score.square() + LOG_2PI)
             step = x - (score - residuals) * (-log_slope).exp()
-            x = torch.where((step > low) & (step < high), step, 0.5 * (low + high))
+            x = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
         return x
 
     def expectation(self, raw: Tensor) -> Tensor:
@@ -203,9 +203,7 @@ class FixedGaussianHead(Averaged):
         mean, scale = self._parameters(raw)
         return (x - mean) / scale
 
-    def cells(
-        self, raw: Tensor, residuals: Tensor, steps: int = QUANTILE_STEPS
-    ) -> Tensor:
+    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
         """Cells (..., d) of such normal scores."""
         mean, scale = self._parameters(raw)
         return mean + scale * residuals
