@@ -72,7 +72,7 @@ class VAEImputer(LatentVariableEstimator):
     residuals : {"correlated", "independent"}, default="correlated"
         As in :class:`VAETransformer`. With independent ones multiple imputations tell
         of relations between numbers that are a little weaker than they should be;
-        training takes a quarter less time, completing a third.
+        training is a little faster then, and ``transform`` three to four times.
     masking : float, default=0.0
         As in :class:`VAETransformer`.
     objective, beta, kl_schedule, free_bits
