@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import expit
+from scipy import special, stats
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer
 
@@ -67,7 +66,7 @@ def by_target(table: Array, rng: np.random.Generator) -> Array:
     """Remove x2, the likelier the larger y is: half of its cells."""
     y = table[:, 2]
     table = table.copy()
-    table[rng.random(len(y)) < expit(2.0 * (y - y.mean()) / y.std()), 1] = np.nan
+    table[rng.random(len(y)) < special.expit(2.0 * (y - y.mean()) / y.std()), 1] = np.nan
     return table
 
 
