@@ -66,7 +66,8 @@ def by_target(table: Array, rng: np.random.Generator) -> Array:
     """Remove x2, the likelier the larger y is: half of its cells."""
     y = table[:, 2]
     table = table.copy()
-    table[rng.random(len(y)) < special.expit(2.0 * (y - y.mean()) / y.std()), 1] = np.nan
+    chance = special.expit(2.0 * (y - y.mean()) / y.std())
+    table[rng.random(len(y)) < chance, 1] = np.nan
     return table
 
 
