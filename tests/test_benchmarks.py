@@ -564,14 +564,21 @@ def test_draws_of_the_true_distribution_cover_nine_of_ten(removal, n_values):
     assert halved == 1.0
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_an_imputation_run_is_printed_and_stored(regression, data, monkeypatch, capsys):
+@pytest.fixture
+def imputation_of_a_line(regression, data, monkeypatch):
+    """``benchmarks.imputation`` in this process, and options for its one set."""
     imputation = importlib.import_module("benchmarks.imputation")
     removal = importlib.import_module("benchmarks.removal")
     monkeypatch.setattr(removal, "UCI", ("line",))
     monkeypatch.setattr(imputation, "SETS", ("line",))
     monkeypatch.setattr(imputation, "run_alone", imputation.run)
     options = ["--data", str(data), "--sets", "line", "--settings", "mcar-30"]
+    return imputation, options
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_imputation_run_is_printed_and_stored(imputation_of_a_line, capsys):
+    imputation, options = imputation_of_a_line
     small = ["max_iter=2", "n_estimators=1", "n_samples=16"]
     changes = [word for change in small for word in ("--set", change)]
     imputation.main([*options, "--methods", "skvae", "mean", *changes])
@@ -685,14 +692,9 @@ def test_a_python_that_does_not_run_is_named(removal):
 
 
 def test_a_run_shows_versions_of_elsewhere_and_no_path(
-    elsewhere, data, monkeypatch, capsys
+    elsewhere, imputation_of_a_line, capsys
 ):
-    imputation = importlib.import_module("benchmarks.imputation")
-    removal = importlib.import_module("benchmarks.removal")
-    monkeypatch.setattr(removal, "UCI", ("line",))
-    monkeypatch.setattr(imputation, "SETS", ("line",))
-    monkeypatch.setattr(imputation, "run_alone", imputation.run)
-    options = ["--data", str(data), "--sets", "line", "--settings", "mcar-30"]
+    imputation, options = imputation_of_a_line
     path = ["--miceforest-python", sys.executable]
     imputation.main([*options, "--methods", "mean", "miceforest", *path])
     assert "| miceforest |" in capsys.readouterr().out

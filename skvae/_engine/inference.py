@@ -292,18 +292,19 @@ class Inference:
         observed ones, in pairs about their mean, which is all that a Gaussian asks for.
         """
         copula = None if batch.complete().all() else self._copula(batch)
+        scale = None if copula is None else copula.scale  # the same for all draws
 
         def expect(decoded: Decoded) -> Tensor:
             if self.model.is_autoregressive:
                 return self.model.expectations_of(_cells(decoded))
             means = self.model.expectations(decoded.outputs)
-            if copula is None or decoded.residuals is None:
+            if copula is None or scale is None or decoded.residuals is None:
                 return means
             expected = copula.mean(decoded.residuals)
             chance = likelihoods.SharedChance.of(
                 self.cell_seed, self.draws.shape[1], decoded.first, expected
             )
-            apart = copula.scale * normal(expected, chance)
+            apart = scale * normal(expected, chance)
             x = _cells(decoded)
             moved = [
                 self.model.expectations_of(
@@ -331,24 +332,36 @@ class Inference:
             return picked
         row = self.model.decoder_width * self.n_members * len(batch)
         size = max(1, self.max_elements // row)
+        features, copula = self.model.features(self.w, batch), self._copula(batch)
+
+        def draw_at(z: Tensor, member: Tensor) -> Tensor:
+            return self._draw_at(z, member, batch.x[0], features, copula, generator)
+
         parts = zip(picked.split(size), member.split(size), strict=True)
-        return torch.cat([self._draw_at(z, e, batch, generator) for z, e in parts])
+        return torch.cat([draw_at(z, e) for z, e in parts])
 
     def _draw_at(
-        self, z: Tensor, member: Tensor, batch: Batch, generator: Generator
+        self,
+        z: Tensor,
+        member: Tensor,
+        x: Tensor,
+        features: list[Tensor],
+        copula: Copula | None,
+        generator: Generator,
     ) -> Tensor:
-        """Draw all cells given z (M, N, L) of a ``member`` (M, N) each: (M, N, D)."""
-        features = self.model.features(self.w, batch)
+        """Draw all cells of rows x (N, D): (M, N, D).
+
+        Given z (M, N, L), of a ``member`` (M, N) each.
+        """
         outputs = self.model.decode(
             self.w, z.expand(self.n_members, *z.shape), features
         )
         index = member[None, ..., None].expand(1, *outputs.shape[1:])
         outputs = outputs.gather(0, index)[0]
         cells = self.model.sample_cells(outputs, generator)
-        copula = self._copula(batch)
         if copula is None:
             return cells
-        known = self.model.residuals.of(outputs, batch.x[0])
+        known = self.model.residuals.of(outputs, x)
         drawn = copula.draw(known, generator)
         return self.model.residuals.put(outputs, cells, drawn)
 
