@@ -1,9 +1,10 @@
-"""Makers of rows to compare with: a table in, as many new rows out.
+"""Makers of rows to compare with: a table in, a source of new rows out.
 
 Tables have no holes; text columns are categories.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from sklearn.neighbors import NearestNeighbors
 from skvae import VAETransformer
 
 N_NEIGHBOURS = 5
-Maker = Callable[[pd.DataFrame, int, dict[str, Any]], pd.DataFrame]
+Source = Callable[[int], pd.DataFrame]  # how many rows, to rows
+Maker = Callable[[pd.DataFrame, int, dict[str, Any]], Source]
 
 
 def categories(table: pd.DataFrame) -> list[str]:
@@ -22,34 +24,27 @@ def categories(table: pd.DataFrame) -> list[str]:
     return [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
 
 
-def skvae_rows(table: pd.DataFrame, seed: int, options: dict[str, Any]) -> pd.DataFrame:
+def skvae_rows(table: pd.DataFrame, seed: int, options: dict[str, Any]) -> Source:
     """`VAETransformer` with the library's defaults, and what ``--set`` changes."""
     model = VAETransformer(random_state=seed, **options).fit(table)
-    return model.sample(len(table), random_state=seed)
+    return partial(model.sample, random_state=seed)
 
 
 def mixture_prior_rows(
     table: pd.DataFrame, seed: int, options: dict[str, Any]
-) -> pd.DataFrame:
+) -> Source:
     """`VAETransformer(prior="mixture")`, the rest as in the library."""
     return skvae_rows(table, seed, {"prior": "mixture"} | options)
 
 
 def autoregressive_rows(
     table: pd.DataFrame, seed: int, options: dict[str, Any]
-) -> pd.DataFrame:
+) -> Source:
     """`VAETransformer(decoder="autoregressive")`, the rest as in the library."""
     return skvae_rows(table, seed, {"decoder": "autoregressive"} | options)
 
 
-def longer_rows(
-    table: pd.DataFrame, seed: int, options: dict[str, Any]
-) -> pd.DataFrame:
-    """`skvae-autoregressive` with `early_stopping=False`: all rows, longer."""
-    return autoregressive_rows(table, seed, {"early_stopping": False} | options)
-
-
-def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:
+def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
     """Gaussian copula: empirical marginals, categories as intervals; own code."""
     rng = np.random.default_rng(seed)
     ordered = {c: np.sort(table[c].to_numpy()) for c in table}
@@ -60,12 +55,16 @@ def copula_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFra
         place = rng.uniform(left, right) / len(table)  # ties are spread at random
         scores[column] = norm.ppf(np.clip(place, 1e-6, 1 - 1e-6))
     correlation = np.corrcoef(np.column_stack(list(scores.values())), rowvar=False)
-    draws = rng.multivariate_normal(np.zeros(len(correlation)), correlation, len(table))
-    rank = np.minimum((norm.cdf(draws) * len(table)).astype(int), len(table) - 1)
-    return pd.DataFrame({c: ordered[c][rank[:, i]] for i, c in enumerate(table)})
+
+    def rows(n_rows: int) -> pd.DataFrame:
+        draws = rng.multivariate_normal(np.zeros(len(correlation)), correlation, n_rows)
+        rank = np.minimum((norm.cdf(draws) * len(table)).astype(int), len(table) - 1)
+        return pd.DataFrame({c: ordered[c][rank[:, i]] for i, c in enumerate(table)})
+
+    return rows
 
 
-def smote_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:
+def smote_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
     """SMOTE's interpolation (Chawla et al. 2002) of random rows; own code.
 
     A point on the way from a row to one of its 5 nearest neighbours; categories of
@@ -76,25 +75,29 @@ def smote_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFram
     scaled = (encoded - encoded.mean()) / encoded.std().replace(0.0, 1.0)
     search = NearestNeighbors(n_neighbors=N_NEIGHBOURS + 1).fit(scaled)
     near = search.kneighbors(scaled, return_distance=False)[:, 1:]
-    row = rng.integers(len(table), size=len(table))
-    other = near[row, rng.integers(N_NEIGHBOURS, size=len(table))]
-    way = rng.random(len(table))
-    made = {}
-    for column in table:
-        begin, end = (table[column].to_numpy()[rows] for rows in (row, other))
-        if column in categories(table):
-            made[column] = np.where(way < 0.5, begin, end)
-        else:
-            between = begin + way * (end - begin)
-            whole = pd.api.types.is_integer_dtype(table[column])
-            made[column] = np.round(between) if whole else between
-    return pd.DataFrame(made).astype(table.dtypes)
+
+    def rows(n_rows: int) -> pd.DataFrame:
+        row = rng.integers(len(table), size=n_rows)
+        other = near[row, rng.integers(N_NEIGHBOURS, size=n_rows)]
+        way = rng.random(n_rows)
+        made = {}
+        for column in table:
+            begin, end = (table[column].to_numpy()[place] for place in (row, other))
+            if column in categories(table):
+                made[column] = np.where(way < 0.5, begin, end)
+            else:
+                between = begin + way * (end - begin)
+                whole = pd.api.types.is_integer_dtype(table[column])
+                made[column] = np.round(between) if whole else between
+        return pd.DataFrame(made).astype(table.dtypes)
+
+    return rows
 
 
 def ctgan_rows(name: str) -> Maker:
     """Make a maker from a class of the package ctgan."""
 
-    def rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> pd.DataFrame:
+    def rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
         import ctgan
         import torch
 
@@ -102,7 +105,7 @@ def ctgan_rows(name: str) -> Maker:
         torch.manual_seed(seed)
         model = getattr(ctgan, name)()
         model.fit(table, discrete_columns=categories(table))
-        return model.sample(len(table))
+        return model.sample
 
     rows.__doc__ = f"ctgan.{name} with its defaults, 300 epochs."
     return rows
@@ -112,7 +115,6 @@ MAKERS: dict[str, Maker] = {
     "skvae": skvae_rows,
     "skvae-mixture-prior": mixture_prior_rows,
     "skvae-autoregressive": autoregressive_rows,
-    "skvae-autoregressive-longer": longer_rows,
     "gaussian-copula": copula_rows,
     "smote": smote_rows,
     "tvae": ctgan_rows("TVAE"),
