@@ -125,9 +125,12 @@ TIED = [*NUMERIC, head("gaussian_fixed"), head("lognormal")]
 
 @pytest.mark.parametrize("likelihood", TIED)
 def test_cells_have_the_residuals_that_they_are_made_of(likelihood):
-    raw, e = raw_outputs(likelihood, 40), normal(40, 3, seed=1)
-    x = likelihood.cells(raw, e)
-    torch.testing.assert_close(likelihood.residuals(raw, x), e, rtol=0, atol=1e-6)
+    """Those that are wanted, at two draws of the outputs each."""
+    raw = torch.stack([raw_outputs(likelihood, 40), raw_outputs(likelihood, 40) - 0.3])
+    e, wanted = normal(2 * 40, 3, seed=1).view(2, 40, 3), normal(40, 3, seed=2) > 0
+    x = likelihood.cells(raw, e, wanted)
+    found = likelihood.residuals(raw, x)[:, wanted]
+    torch.testing.assert_close(found, e[:, wanted], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("likelihood", TIED)

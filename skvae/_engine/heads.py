@@ -49,12 +49,19 @@ class Residuals:
         ]
         return torch.cat(parts, dim=-1)
 
-    def put(self, outputs: Tensor, x: Tensor, residuals: Tensor) -> Tensor:
-        """Return x (..., D) with the cells that have such residuals in their place."""
+    def put(
+        self, outputs: Tensor, x: Tensor, residuals: Tensor, wanted: Tensor
+    ) -> Tensor:
+        """Return x (..., N, D) with cells that have such residuals in their place.
+
+        Those that ``wanted`` (N or 1, d), 0/1, asks for.
+        """
         x = x.clone()
+        asked = wanted.expand(residuals.shape[-2:]) > 0
         for head, likelihood, part in self._tied:
-            cells = likelihood.cells(head.raw(outputs), residuals[..., part])
-            x[..., head.columns] = cells
+            put = asked[:, part]
+            cells = likelihood.cells(head.raw(outputs), residuals[..., part], put)
+            x[..., head.columns] = torch.where(put, cells, x[..., head.columns])
         return x
 
     def among_expectations(self, values: Tensor) -> Tensor:

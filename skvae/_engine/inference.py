@@ -305,14 +305,16 @@ class Inference:
                 self.cell_seed, self.draws.shape[1], decoded.first, expected
             )
             apart = scale * normal(expected, chance)
-            x = _cells(decoded)
+            x, unknown = _cells(decoded), 1.0 - copula.known
             moved = [
                 self.model.expectations_of(
-                    self.model.residuals.put(decoded.outputs, x, expected + step)
+                    self.model.residuals.put(
+                        decoded.outputs, x, expected + step, unknown
+                    )
                 )
                 for step in (apart, -apart)
             ]
-            missing = self.model.residuals.among_expectations(1.0 - copula.known)
+            missing = self.model.residuals.among_expectations(unknown)
             return means + missing * (0.5 * (moved[0] + moved[1]) - means)
 
         return self.model.points(self.importance(batch, expect).mean())
@@ -363,7 +365,7 @@ class Inference:
             return cells
         known = self.model.residuals.of(outputs, x)
         drawn = copula.draw(known, generator)
-        return self.model.residuals.put(outputs, cells, drawn)
+        return self.model.residuals.put(outputs, cells, drawn, 1.0 - copula.known)
 
     def decode_mean(self, z: Tensor, batch: Batch, member: int) -> Tensor:
         """E[x | z, c] of one member at given latents (N, L): (N, D).
@@ -402,7 +404,7 @@ class Inference:
             independent = self.model.residuals.of(picked, cells)
             nothing = cells.new_zeros(1, len(self.correlation))
             drawn = Copula.of(self.correlation, nothing).draw(independent, generator)
-            return self.model.residuals.put(picked, cells, drawn)
+            return self.model.residuals.put(picked, cells, drawn, 1.0 - nothing)
 
         nothing = z.new_zeros(1, n_draws, n_rows, self.model.config.n_columns)
         cells = self.model.in_turn(self.w, z, features, draw, nothing, nothing)

@@ -50,8 +50,8 @@ class Continuous(Protocol):
     def residuals(self, raw: Tensor, x: Tensor) -> Tensor:
         """Return normal scores of cells ``x`` (..., d): (..., d)."""
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
-        """Cells (..., d) of such normal scores."""
+    def cells(self, raw: Tensor, residuals: Tensor, wanted: Tensor) -> Tensor:
+        """Cells (..., N, d) of such normal scores, where ``wanted`` (N, d) is true."""
 
 
 class Unfactored:

@@ -63,6 +63,28 @@ def normal_score(below: Tensor, above: Tensor) -> Tensor:
     return torch.special.ndtri(side).abs() * torch.sign(below - above)
 
 
+def quantile(parts: Mixture, score: Tensor) -> Tensor:
+    """Return where a mixture's normal score is ``score`` (..., d): (..., d).
+
+    Between the quantiles of the components; by Newton's method, halving the interval
+    where a step leaves it.
+    """
+    found = parts.mean + parts.scale * score.unsqueeze(-2)
+    low, high = found.amin(-2), found.amax(-2)
+    x = (parts.log_weight.exp() * found).sum(-2)
+    for _ in range(QUANTILE_STEPS):
+        reached = normal_score(*tails(parts, x))
+        below = reached < score
+        low, high = torch.where(below, x, low), torch.where(below, high, x)
+        # log of the slope of the score: density over that of the score
+        log_prob = gaussian_log_prob(x.unsqueeze(-2), parts.mean, parts.scale)
+        log_slope = torch.logsumexp(parts.log_weight + log_prob, dim=-2)
+        log_slope = log_slope + 0.5 * (reached.square() + LOG_2PI)
+        step = x - (reached - score) * (-log_slope).exp()
+        x = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+    return x
+
+
 def positive(raw: Tensor) -> Tensor:
     """Softplus, 1 at 0."""
     return functional.softplus(raw + UNIT_SOFTPLUS)
@@ -131,28 +153,24 @@ class GaussianMixtureHead(Averaged):
             return ((x.unsqueeze(-2) - parts.mean) / parts.scale).squeeze(-2)
         return normal_score(*tails(parts, x))
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
-        """Cells (..., d) of such normal scores."""
+    def cells(self, raw: Tensor, residuals: Tensor, wanted: Tensor) -> Tensor:
+        """Cells (..., N, d) of such normal scores, where ``wanted`` (N, d) is true.
+
+        Elsewhere anything: each cell takes a search.
+        """
         parts = self.mixture(raw)
         if self.n_mixtures == 1:
             found = parts.mean + parts.scale * residuals.unsqueeze(-2)
             return found.squeeze(-2)
-        # between the quantiles of the components; by Newton's method, halving the
-        # interval where a step leaves it
-        found = parts.mean + parts.scale * residuals.unsqueeze(-2)
-        low, high = found.amin(-2), found.amax(-2)
-        x = (parts.log_weight.exp() * found).sum(-2)
-        for _ in range(QUANTILE_STEPS):
-            score = normal_score(*tails(parts, x))
-            below = score < residuals
-            low, high = torch.where(below, x, low), torch.where(below, high, x)
-            # log of the slope of the score: density over that of the score
-            log_prob = gaussian_log_prob(x.unsqueeze(-2), parts.mean, parts.scale)
-            log_slope = torch.logsumexp(parts.log_weight + log_prob, dim=-2)
-            log_slope = log_slope + 0.5 * (score.square() + LOG_2PI)
-            step = x - (score - residuals) * (-log_slope).exp()
-            x = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-        return x
+        row, column = wanted.nonzero(as_tuple=True)
+
+        def pick(field: Tensor) -> Tensor:
+            return field.mT[..., row, column, :].mT
+
+        chosen = Mixture(*map(pick, (parts.log_weight, parts.mean, parts.scale)))
+        cells = residuals.clone()
+        cells[..., row, column] = quantile(chosen, residuals[..., row, column])
+        return cells
 
     def expectation(self, raw: Tensor) -> Tensor:
         """Return expected cells (..., d): Σ π μ, without drawing a component."""
@@ -203,8 +221,8 @@ class FixedGaussianHead(Averaged):
         mean, scale = self._parameters(raw)
         return (x - mean) / scale
 
-    def cells(self, raw: Tensor, residuals: Tensor) -> Tensor:
-        """Cells (..., d) of such normal scores."""
+    def cells(self, raw: Tensor, residuals: Tensor, wanted: Tensor) -> Tensor:
+        """Cells (..., N, d) of such normal scores, wanted ones and others."""
         mean, scale = self._parameters(raw)
         return mean + scale * residuals
 
