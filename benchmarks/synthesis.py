@@ -189,11 +189,11 @@ def page(rows: list[Row], about: dict[str, Any]) -> str:
 
 Errors are 1 minus sdmetrics' Column Shapes and Column Pair Trends against the training
 rows. "Trained on": AUROC (adult) or R² (california_housing) on real test rows of
-gradient boosting, fitted to real or to new rows; {MORE} times as many are the most that
-the search of Kotelnikov et al. (2023, TabDDPM) may take. "Nearer to training rows": share of
-new rows whose nearest training row is nearer than the nearest of as many test rows;
-50 % where nothing is copied. A quarter of the rows, drawn anew with each seed, is the
-test.
+gradient boosting, fitted to real or to new rows; {MORE} times as many are the most
+that the search of Kotelnikov et al. (2023, TabDDPM) may take. "Nearer to training
+rows": share of new rows whose nearest training row is nearer than the nearest of as
+many test rows; 50 % where nothing is copied. A quarter of the rows, drawn anew with
+each seed, is the test.
 
 {report.method_list(about)}
 
