@@ -97,7 +97,7 @@ def smote_rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
 def ctgan_rows(name: str) -> Maker:
     """Make a maker from a class of the package ctgan."""
 
-    def rows(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
+    def maker(table: pd.DataFrame, seed: int, _: dict[str, Any]) -> Source:
         import ctgan
         import torch
 
@@ -107,8 +107,8 @@ def ctgan_rows(name: str) -> Maker:
         model.fit(table, discrete_columns=categories(table))
         return model.sample
 
-    rows.__doc__ = f"ctgan.{name} with its defaults, 300 epochs."
-    return rows
+    maker.__doc__ = f"ctgan.{name} with its defaults, 300 epochs."
+    return maker
 
 
 MAKERS: dict[str, Maker] = {

@@ -52,16 +52,16 @@ class Residuals:
     def put(
         self, outputs: Tensor, x: Tensor, residuals: Tensor, wanted: Tensor
     ) -> Tensor:
-        """Return x (..., N, D) with cells that have such residuals in their place.
+        """Return x (..., N, D) with cells of such residuals where ``wanted`` is 1.
 
-        Those that ``wanted`` (N or 1, d), 0/1, asks for.
+        ``wanted``, 0/1, is (N, d), or (1, d) for all rows.
         """
         x = x.clone()
-        asked = wanted.expand(residuals.shape[-2:]) > 0
+        wanted = wanted.expand(residuals.shape[-2:]) > 0
         for head, likelihood, part in self._tied:
-            put = asked[:, part]
-            cells = likelihood.cells(head.raw(outputs), residuals[..., part], put)
-            x[..., head.columns] = torch.where(put, cells, x[..., head.columns])
+            here = wanted[:, part]
+            cells = likelihood.cells(head.raw(outputs), residuals[..., part], here)
+            x[..., head.columns] = torch.where(here, cells, x[..., head.columns])
         return x
 
     def among_expectations(self, values: Tensor) -> Tensor:

@@ -402,9 +402,11 @@ class Inference:
             if self.correlation is None:
                 return cells
             independent = self.model.residuals.of(picked, cells)
-            nothing = cells.new_zeros(1, len(self.correlation))
-            drawn = Copula.of(self.correlation, nothing).draw(independent, generator)
-            return self.model.residuals.put(picked, cells, drawn, 1.0 - nothing)
+            every = cells.new_ones(1, len(self.correlation))
+            drawn = Copula.of(self.correlation, 1.0 - every).draw(
+                independent, generator
+            )
+            return self.model.residuals.put(picked, cells, drawn, every)
 
         nothing = z.new_zeros(1, n_draws, n_rows, self.model.config.n_columns)
         cells = self.model.in_turn(self.w, z, features, draw, nothing, nothing)
