@@ -382,10 +382,11 @@ class LatentVariableEstimator(
         if config.early_stopping:
             bound = record.bound.mean(axis=1) - offsets[1]
             self.validation_scores_ = [*self.validation_scores_, *bound.tolist()]
-        best = learned.best_member
-        self.kl_per_dimension_ = learned.kl[best]
+        used = learned.answering
+        best = used.best_member
+        self.kl_per_dimension_ = used.kl[best]
         # a prior fitted by draws may be off a posterior that is the same for all rows
-        told = np.minimum(learned.kl[best], learned.information[best])
+        told = np.minimum(used.kl[best], used.information[best])
         self.active_units_ = int((told > COLLAPSED).sum())
         self._warn(record, config)
         return self
@@ -445,7 +446,9 @@ class LatentVariableEstimator(
             )
 
     def _collapsed(self) -> bool:
-        return len(self.kl_per_dimension_) > 0 and self.active_units_ == 0
+        spared = self.learned_.instead is not None
+        n_latents = len(self.kl_per_dimension_)
+        return n_latents > 0 and self.active_units_ == 0 and not spared
 
     def _advice_on_collapse(self, config: TrainConfig, limit: str | None = None) -> str:
         """Say what may wake the latent; ``limit`` is what made training a short one."""

@@ -35,6 +35,11 @@ class ImputationModel(VAETransformer):
     _most_draws = 16
     _known_as = "VAEImputer"
 
+    def _settled(self, n_rows: int) -> dict[str, Any]:
+        """Resolve ``"auto"``; one normal distribution may do without the latent."""
+        spares = {"spares_latent": self.residuals == "correlated"}
+        return super()._settled(n_rows) | spares
+
 
 class VAEImputer(LatentVariableEstimator):
     """Completes missing cells by a variational autoencoder of the table.
@@ -70,9 +75,13 @@ class VAEImputer(LatentVariableEstimator):
     likelihood, prior, hidden_layer_sizes, activation, numeric_embedding, n_estimators
         As in :class:`VAETransformer`: the model.
     residuals : {"correlated", "independent"}, default="correlated"
-        As in :class:`VAETransformer`. With independent ones multiple imputations tell
-        of relations between numbers that are a little weaker than they should be;
-        training is a little faster then, and ``transform`` three to four times.
+        As in :class:`VAETransformer`. With correlated ones, where all columns are
+        continuous numbers, one normal distribution of all cells is fitted, too, by EM
+        [3]_, and answers in the place of the networks where it finds the rows that
+        these have held out likelier: a table that is normal is completed as by linear
+        regressions. With independent ones multiple imputations tell of relations
+        between numbers that are a little weaker than they should be; training is a
+        little faster then, and ``transform`` three to four times.
     masking : float, default=0.0
         As in :class:`VAETransformer`.
     objective, beta, kl_schedule, free_bits
@@ -100,6 +109,8 @@ class VAEImputer(LatentVariableEstimator):
     kl_per_dimension_, active_units_, loss_curve_, validation_scores_, history_
         How training went, as in :class:`VAETransformer`; where there is nothing to
         train no dimension is in use, the lists are empty and ``history_`` is None.
+        Where one normal distribution answers no dimension is in use, either, and
+        ``vae_.transform`` gives zeros.
     random_state_ : RandomState
         State of the draws.
     n_features_in_ : int
@@ -116,6 +127,7 @@ class VAEImputer(LatentVariableEstimator):
     ----------
     .. [1] Mattei, Frellsen (2019), MIWAE, eq. 12. arXiv:1812.02633
     .. [2] Rubin (1987), Multiple imputation for nonresponse in surveys.
+    .. [3] Little, Rubin (2002), Statistical analysis with missing data, sec. 11.2.
 
     Examples
     --------
@@ -269,7 +281,7 @@ class VAEImputer(LatentVariableEstimator):
         The first call fixes kinds and scales of the columns, and which of them are
         empty, constant or have an indicator, so its rows should be typical. The
         learning rate and the weight of the KL stay at ``learning_rate_init`` and
-        ``beta``; no rows are held out.
+        ``beta``; no rows are held out, so that the networks answer.
 
         Parameters
         ----------

@@ -133,6 +133,18 @@ def test_cells_have_the_residuals_that_they_are_made_of(likelihood):
     torch.testing.assert_close(found, e[:, wanted], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_cells_of_narrow_components_are_found_too(spread):
+    """Newton's method alone goes round in circles for some of 60,000 cells."""
+    likelihood = likelihoods.build(
+        HeadConfig("mixture", (0, 1, 2), (0.01,) * 3, 5), CPU, torch.float64
+    )
+    raw = spread * normal(20_000, likelihood.n_outputs)
+    e = normal(20_000, 3, seed=1)
+    x = likelihood.cells(raw, e, torch.ones(20_000, 3) > 0)
+    torch.testing.assert_close(likelihood.residuals(raw, x), e, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("likelihood", TIED)
 def test_residuals_of_draws_are_standard_normal(likelihood):
     """Bound: the Kolmogorov-Smirnov statistic of 3000 that one in 10,000 exceeds."""

@@ -53,6 +53,13 @@ def gaussian_rows(n, seed):
     return np.column_stack([x, x @ COEFFICIENTS + NOISE * rng.normal(size=n)])
 
 
+def curved_rows(n, seed):
+    """y = |x0| - 0.5 x1, which no normal distribution is near."""
+    X = gaussian_rows(n, seed)
+    X[:, 2] = np.abs(X[:, 0]) - 0.5 * X[:, 1]
+    return X
+
+
 def holes(X, seed=0, rate=0.3):
     return np.where(np.random.default_rng(seed).random(X.shape) < rate, np.nan, X)
 
@@ -136,9 +143,10 @@ def test_a_row_is_completed_alike_alone_and_among_others(trained):
 
 
 def test_it_is_the_imputation_of_the_transformer_under_it():
-    X = holes(gaussian_rows(80, 0))
-    settings = QUICK | {"likelihood": "gaussian", "dropout": 0, "kl_warmup": 0}
+    X = holes(curved_rows(200, 0))
+    settings = TRAINED | {"kl_warmup": 0}
     imputer = VAEImputer(**settings).fit(X)
+    assert imputer.active_units_ > 0
     vae = VAETransformer(**settings, residuals="correlated").fit(X)
     np.testing.assert_array_equal(imputer.transform(X), vae.impute(X))
 
@@ -189,11 +197,53 @@ def test_each_call_takes_other_rows_of_a_chunk_for_the_correlation():
 
 def test_a_warm_start_fits_the_correlation_anew():
     """To the new rows alone, in which y has the other sign."""
-    X = gaussian_rows(200, 0)
+    X = pd.DataFrame(gaussian_rows(200, 0), columns=list("abc"))
+    X["d"] = np.arange(200) % 2 == 0  # with which no normal distribution answers
     imputer = VAEImputer(**QUICK, warm_start=True).fit(X)
     assert imputer.vae_.learned_.correlation[0, 2] > 0.1
-    turned = imputer.fit(X * [1.0, 1.0, -1.0]).vae_.learned_.correlation
+    turned = imputer.fit(X.assign(c=-X["c"])).vae_.learned_.correlation
     assert turned[0, 2] < -0.1
+
+
+# -- one normal distribution in the place of the networks ---------------------------
+
+
+def test_where_rows_are_normal_missing_cells_are_those_of_a_regression():
+    """Least squares, but for one row of independence in 600."""
+    X, gap = gaussian_rows(600, 0), gaussian_rows(100, 1)
+    expected = LinearRegression().fit(X[:, :2], X[:, 2]).predict(gap[:, :2])
+    gap[:, 2] = np.nan
+    imputer = VAEImputer(**QUICK | {"likelihood": "gaussian"}).fit(X)
+    np.testing.assert_allclose(imputer.transform(gap)[:, 2], expected, atol=0.01)
+    assert imputer.active_units_ == 0
+    assert (imputer.kl_per_dimension_ == 0).all()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_where_rows_are_far_from_normal_the_networks_answer(given):
+    """y = |x0| - 0.5 x1: of x1 alone its error is 0.6, of both 0."""
+    X, gap = curved_rows(600, 0), curved_rows(200, 1)
+    whole = gap[:, 2].copy()
+    gap[:, 2] = np.nan
+    X_val = curved_rows(100, 2) if given else None
+    imputer = VAEImputer(**TRAINED).fit(X, X_val=X_val)
+    assert imputer.active_units_ > 0
+    error = imputer.transform(gap)[:, 2] - whole
+    assert np.sqrt(np.mean(error**2)) < 0.3
+
+
+def test_the_networks_answer_where_residuals_are_asked_to_be_independent():
+    X = gaussian_rows(300, 0)
+    for residuals, used in (("independent", True), ("correlated", False)):
+        imputer = VAEImputer(**TRAINED, residuals=residuals).fit(X)
+        assert (imputer.active_units_ > 0) == used
+
+
+def test_a_further_chunk_goes_on_from_the_networks():
+    X = gaussian_rows(300, 0)
+    imputer = VAEImputer(**TRAINED).fit(X)
+    assert imputer.active_units_ == 0
+    assert imputer.partial_fit(X).active_units_ > 0
 
 
 def test_pickles_and_clones_answer_alike(trained):
@@ -224,7 +274,7 @@ def test_how_training_went_is_told_as_of_the_model(trained):
     np.testing.assert_array_equal(
         trained.kl_per_dimension_, trained.vae_.kl_per_dimension_
     )
-    assert trained.active_units_ == trained.vae_.active_units_ > 0
+    assert trained.active_units_ == trained.vae_.active_units_
     assert len(trained.loss_curve_) == trained.n_iter_ == len(trained.history_.loss)
     assert trained.validation_scores_ == trained.vae_.validation_scores_
 

@@ -238,6 +238,7 @@ class TrainConfig:
     n_iter_no_change: int = 40
     tol: float = 1e-3
     constant_rate: bool = False
+    spares_latent: bool = False  # where one normal distribution of cells does as well
     classification_weight: float = 1.0  # of a model with classes
 
     def __post_init__(self) -> None:

@@ -108,12 +108,12 @@ def fit(
         prior, correlation = REMEMBERED * before + share * prior, before
     residuals = residuals.clamp(-LARGEST_RESIDUAL, LARGEST_RESIDUAL)
     weight = weight / weight.mean()
-    groups = [
-        (residuals[:, rows], pattern, weight[rows]) for rows, pattern in _groups(known)
+    parts = [
+        (residuals[:, rows], pattern, weight[rows]) for rows, pattern in groups(known)
     ]
     for _ in range(ITERATIONS):
         moments = prior
-        for e, pattern, w in groups:
+        for e, pattern, w in parts:
             moments = moments + _moments(e, Copula.of(correlation, pattern), w)
         scale = moments.diagonal().sqrt()
         correlation = moments / scale.outer(scale)
@@ -129,7 +129,7 @@ def _moments(residuals: Tensor, copula: Copula, weight: Tensor) -> Tensor:
     return squares + (weight.view(-1, 1, 1) * copula.covariance).sum(0)
 
 
-def _groups(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def groups(known: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows, and what they know (N, d): a single row for all that are complete."""
     complete = (known > 0).all(-1)
     if complete.any():

@@ -18,6 +18,7 @@ class Decoder(Protocol):
 
     width: int  # elements of its largest array, a row and draw
     rounds: Sequence[slice]  # columns that are drawn together, in turn
+    bias: int  # the slot of what every output starts from
 
     def preceding(self, w: Views, x: Tensor, observed: Tensor | None) -> list[Tensor]:
         """Turn cells x (E, [S,] N, D), observed 0/1, into inputs of the network."""
@@ -46,7 +47,7 @@ class Independent:
     ) -> None:
         activation, n_out = config.activation, len(owners)
         self.net = MLP(layout, n_inputs, hidden, n_out, activation, GAIN)
-        self.width = self.net.width
+        self.width, self.bias = self.net.width, self.net.bias
         self.rounds: Sequence[slice] = [slice(None)]
 
     def preceding(self, w: Views, x: Tensor, observed: Tensor | None) -> list[Tensor]:
@@ -103,6 +104,7 @@ class Autoregressive:
             [(low.unsqueeze(1) <= high).to(like) for low, high in pairs],
         )
         self.width = max(self.net.width, self.inputs.working_width)
+        self.bias = self.net.bias
         self.rounds: Sequence[slice] = [slice(d, d + 1) for d in range(n_columns)]
 
     def preceding(self, w: Views, x: Tensor, observed: Tensor | None) -> list[Tensor]:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy.stats import norm, qmc
 from torch import Generator, Tensor
 
-from skvae._engine import copula, runtime, selection, train
+from skvae._engine import copula, multinormal, runtime, selection, train
 from skvae._engine.codebook import Codes
 from skvae._engine.config import ModelConfig, TrainConfig
 from skvae._engine.exemplars import Exemplars
 from skvae._engine.inference import Inference, expand_members
 from skvae._engine.model import Batch, LatentModel
+from skvae._engine.multinormal import MultiNormal
 from skvae._engine.semisupervised import ClassModel
 
 Array = NDArray[np.floating]
@@ -69,6 +70,9 @@ class Learned:
     moments: Moments | None = None
     prior: tuple[Array, ...] = ()  # parameters of one fitted after training
     correlation: Array | None = None  # (d, d), of residuals, likewise
+    # a model that leaves z idle and answers in the place of this one, which training
+    # goes on from
+    instead: "Learned | None" = None
 
     def smoothed(self, width: float) -> "Learned":
         """Return the model of rows with noise of ``width`` added to their numbers.
@@ -77,6 +81,11 @@ class Learned:
         """
         heads = tuple(replace(head, width=width) for head in self.config.heads)
         return replace(self, config=replace(self.config, heads=heads))
+
+    @property
+    def answering(self) -> "Learned":
+        """The model that questions go to."""
+        return self.instead or self
 
     @property
     def n_predictive(self) -> int:
@@ -269,12 +278,21 @@ def fit(
         np.empty(0),
         _moments(trained.optimizer) if keep_moments else None,
     )
+    if config.spares_latent and split.valid.shape[1] and model.ties_all:
+        normal = selection.normal_in_place(
+            trained, model, rows, valid_rows, split, config, generator
+        )
+        if normal is not None:
+            instead = _described(_idle(learned, normal, where), data, device)
+            return replace(learned, instead=instead), _record(trained.history)
     before = start.correlation if start and config.constant_rate else None
     learned = _completed(learned, data, config.trimming, before, later, device)
-    engine = Engine(learned, device)
-    kl, information = engine.mean_kl(data), engine.information(data)
-    history = trained.history
-    record = FitRecord(
+    learned = _described(learned, data, device)
+    return learned, _record(trained.history)
+
+
+def _record(history: train.History) -> FitRecord:
+    return FitRecord(
         _numpy(history.loss).astype(float),
         _numpy(history.bound).astype(float),
         _numpy(history.kl).astype(float),
@@ -283,7 +301,27 @@ def fit(
         _numpy(history.diverged).astype(bool),
         history.stopped_early,
     )
-    return replace(learned, kl=kl, information=information), record
+
+
+def _described(learned: Learned, data: Encoded, device: str) -> Learned:
+    """Add what its latents tell of the rows."""
+    engine = Engine(learned, device)
+    kl, information = engine.mean_kl(data), engine.information(data)
+    return replace(learned, kl=kl, information=information)
+
+
+def _idle(learned: Learned, normal: MultiNormal, device: torch.device) -> Learned:
+    """Return a model of one member that leaves z idle and is ``normal``."""
+    config = multinormal.configure(learned.config)
+    weights = normal.weights(_build(config, device, normal.mean.dtype))
+    return replace(
+        learned,
+        config=config,
+        weights=_numpy(weights),
+        bound=learned.bound[:1],
+        correlation=_numpy(normal.correlation),
+        moments=None,
+    )
 
 
 def _completed(
@@ -397,7 +435,8 @@ class Engine:
     @runtime.gradients()
     def __init__(self, learned: Learned, device: str) -> None:
         where = runtime.resolve_device(device)
-        dtype = torch.float32 if where.type == "mps" else torch.float64
+        dtype = runtime.widest(where)
+        learned = learned.answering
         self.learned = learned
         self.like = torch.empty(0, device=where, dtype=dtype)
         on_cpu = where.type == "cpu"

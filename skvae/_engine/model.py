@@ -244,6 +244,11 @@ class LatentModel:
         return self.config.decoder == "autoregressive"
 
     @property
+    def ties_all(self) -> bool:
+        """Whether all columns, several, are such as residuals may tie."""
+        return self.residuals.size == self.config.n_columns > 1
+
+    @property
     def decoder_width(self) -> int:
         """Elements a row and draw of the largest array of the decoder."""
         return self.decoder.width
@@ -321,6 +326,12 @@ class LatentModel:
             return decoded
         constants = w[self.constants].expand(*decoded.shape[:-1], -1)
         return torch.cat([decoded, constants], dim=-1)
+
+    def constant(self, outputs: Tensor) -> Tensor:
+        """Return weights (1, P) that decode every z to ``outputs`` (R,)."""
+        weights = outputs.new_zeros(1, sum(self.layout.sizes))
+        self.layout.views(weights)[self.decoder.bias][0, 0] = outputs
+        return weights
 
     def log_prob_cells(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return log p(x | z, c) of each cell, 0 where missing: (E, S, N, D)."""

@@ -391,6 +391,9 @@ class MLP:
             Linear(layout, a, n_out, gain, mask=next(mask)) for a in hidden[-1:]
         ]
         self.activation = ACTIVATIONS[activation]
+        bias = self.rest[-1].bias if self.rest else self.first[0].bias
+        assert bias is not None
+        self.bias = bias  # the slot of that of the outputs
 
     def __call__(
         self, w: Views, inputs: Sequence[Tensor], noise: Noise | None

@@ -33,6 +33,11 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest floats that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 @contextmanager
 def gradients() -> Iterator[None]:
     """Record gradients where they are wanted, though a caller has switched them off."""

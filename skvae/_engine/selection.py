@@ -1,19 +1,25 @@
-"""Whether one of two kinds of members is left out, by rows that twins hold out.
+"""Which of two kinds of models is left out, by rows that both have held out.
 
-Twins: two members, one of each kind, which train on the same rows.
+Twins: two members, one of each kind, which train on the same rows. Or members, and
+normal distributions of the rows that they train on.
 """
 
 import torch
 from torch import Generator, Tensor
 
+from skvae._engine import runtime
 from skvae._engine.config import TrainConfig
 from skvae._engine.model import LatentModel
+from skvae._engine.multinormal import MultiNormal
 from skvae._engine.networks import Noise
-from skvae._engine.train import Rows, Trained
+from skvae._engine.train import Rows, Split, Trained, shuffle
 
 MOST_ROWS = 2048  # held-out rows of a pair that tell its members apart
 DRAWS = 64  # of z, for the bound on a row
 ELEMENTS = 2**22  # of the largest array of the rows that are decoded together
+# rows that a normal distribution is fitted to: so many, or more where their matrices
+# of so many elements allow
+NORMAL_ROWS, NORMAL_ELEMENTS = 500, 2**20
 CLEAR = 2.0  # standard errors of a mean difference that are no accident
 
 
@@ -38,6 +44,46 @@ def without_worse_half(
     if is_second_half_worse(bounds, weight, same_rows=same_rows):
         return trained.first(len(bounds) // 2)
     return trained
+
+
+@torch.no_grad()
+def normal_in_place(
+    trained: Trained,
+    model: LatentModel,
+    rows: Rows,
+    valid_rows: Rows,
+    split: Split,
+    config: TrainConfig,
+    generator: Generator,
+) -> MultiNormal | None:
+    """Fit a normal distribution to all rows, unless members find others likelier.
+
+    Those of ``valid_rows`` that a member holds out, by its bound on them and by the
+    density of a normal distribution of the rows that it has learned from.
+    """
+    dtype = runtime.widest(rows.packed.device)
+    most = max(NORMAL_ROWS, NORMAL_ELEMENTS // model.config.n_columns**2)
+
+    def cells(rows: Rows, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        batch = rows.take(index)
+        known = batch.x_observed
+        known = torch.ones_like(batch.x) if known is None else known
+        return batch.x.to(dtype), known.to(dtype), batch.weight.to(dtype)
+
+    def fit(index: Tensor) -> MultiNormal:
+        some = shuffle(index.unsqueeze(0), min(most, len(index)), generator)[0]
+        return MultiNormal.fit(*cells(rows, some))
+
+    index = split.valid[:, :MOST_ROWS]
+    bounds = row_bounds(model, valid_rows, index, config, trained.weights, generator)
+    densities = [
+        fit(learned).log_prob(*cells(valid_rows, held_out)[:2])
+        for learned, held_out in zip(split.train, index, strict=True)
+    ]
+    gain = bounds.to(dtype) - torch.stack(densities)
+    if (gain * valid_rows.take(index).weight).sum() > 0:
+        return None
+    return fit(torch.arange(len(rows.packed), device=index.device))
 
 
 @torch.no_grad()

@@ -13,13 +13,14 @@ from skvae._engine.likelihoods.chance import gamma, normal, uniform
 
 # softplus(0.54) = 1: a scale starts at the standard deviation of the column
 UNIT_SOFTPLUS = math.log(math.e - 1.0)
+LEAST_ABOVE = 1e-6  # of a scale above its floor, so that the raw output is finite
 # degrees of freedom: above 2, so that there is a variance, and about 7 at the start
 LEAST_FREEDOM, STARTING_FREEDOM = 2.0, 5.0
 # of an expectation exp(m + s² / 2): finite in float32
 LARGEST_EXPONENT = 60.0
-# normal scores up to 37, and steps that find their cells, mostly to the last digit
+# normal scores up to 37, and how near to one its cell is, after so many steps at most
 SMALLEST_TAIL = 1e-300
-QUANTILE_STEPS = 12
+CLOSE, QUANTILE_STEPS = 1e-10, 40
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,19 @@ def quantile(parts: Mixture, score: Tensor) -> Tensor:
     """Return where a mixture's normal score is ``score`` (..., d): (..., d).
 
     Between the quantiles of the components; by Newton's method, halving the interval
-    where a step leaves it.
+    where a step leaves it or the last one has not halved the gap: around a narrow
+    component steps may go round in a circle.
     """
     found = parts.mean + parts.scale * score.unsqueeze(-2)
     low, high = found.amin(-2), found.amax(-2)
     x = (parts.log_weight.exp() * found).sum(-2)
+    gap = torch.full_like(x, torch.inf)
+    close = max(CLOSE, 10 * torch.finfo(x.dtype).eps)
     for _ in range(QUANTILE_STEPS):
         reached = normal_score(*tails(parts, x))
+        before, gap = gap, (reached - score).abs()
+        if (gap < close).all():
+            break
         below = reached < score
         low, high = torch.where(below, x, low), torch.where(below, high, x)
         # log of the slope of the score: density over that of the score
@@ -81,7 +88,8 @@ def quantile(parts: Mixture, score: Tensor) -> Tensor:
         log_slope = torch.logsumexp(parts.log_weight + log_prob, dim=-2)
         log_slope = log_slope + 0.5 * (reached.square() + LOG_2PI)
         step = x - (reached - score) * (-log_slope).exp()
-        x = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+        nears = (step >= low) & (step <= high) & (gap <= 0.5 * before)
+        x = torch.where(nears, step, torch.where(gap < close, x, 0.5 * (low + high)))
     return x
 
 
@@ -94,6 +102,12 @@ def scale_from(raw: Tensor, min_scale: Tensor, width: float) -> Tensor:
     """Scale (..., d) of at least ``min_scale``, convolved with noise of ``width``."""
     scale = min_scale + positive(raw)
     return scale.square().add(width * width).sqrt() if width > 0.0 else scale
+
+
+def raw_scale_of(scale: Tensor, min_scale: Tensor) -> Tensor:
+    """Raw output whose scale is ``scale``, or the least that there is."""
+    above = (scale - min_scale).clamp(min=LEAST_ABOVE)
+    return above + torch.log(-torch.expm1(-above)) - UNIT_SOFTPLUS
 
 
 class GaussianMixtureHead(Averaged):
@@ -126,6 +140,11 @@ class GaussianMixtureHead(Averaged):
             log_weight = functional.log_softmax(logits, dim=-2)
         scale = scale_from(raw_scale, self.min_scale, self.width)
         return Mixture(log_weight, mean + self.spread, scale)
+
+    def raw(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """Raw outputs (n_outputs,) of one Gaussian of such moments (d,)."""
+        assert self.n_mixtures == 1
+        return torch.cat([mean, raw_scale_of(scale, self.min_scale)])
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """Log density of cells ``x`` (..., d), in nats: (..., d)."""
@@ -165,7 +184,7 @@ class GaussianMixtureHead(Averaged):
         row, column = wanted.nonzero(as_tuple=True)
 
         def pick(field: Tensor) -> Tensor:
-            return field.mT[..., row, column, :].mT
+            return field.mT[..., row, column, :].mT.contiguous()
 
         chosen = Mixture(*map(pick, (parts.log_weight, parts.mean, parts.scale)))
         cells = residuals.clone()
