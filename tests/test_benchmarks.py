@@ -485,6 +485,54 @@ def test_a_large_table_is_taken_end_to_end_and_stored(
 
 
 @pytest.fixture
+def synthesis(monkeypatch):
+    """``benchmarks.synthesis``."""
+    monkeypatch.syspath_prepend(CHECKOUT)
+    return importlib.import_module("benchmarks.synthesis")
+
+
+@pytest.fixture
+def goods():
+    rng = np.random.default_rng(0)
+    size = rng.integers(1, 9, size=300)
+    kind = np.array(["x", "y", "z"], dtype=object)[rng.integers(3, size=300)]
+    price = size + 0.1 * rng.normal(size=300)
+    return pd.DataFrame({"size": size, "kind": kind, "price": price})
+
+
+@pytest.mark.parametrize("method", ["gaussian-copula", "smote", "skvae"])
+def test_makers_of_rows_give_as_many_as_are_asked_for(synthesis, goods, method):
+    quick = {"max_iter": 2, "n_estimators": 1, "n_draws": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = synthesis.MAKERS[method](goods, 0, quick)
+    for n in (70, 500):
+        made = source(n)
+        assert len(made) == n
+        assert (made.dtypes == goods.dtypes).all()
+        assert set(made["kind"]) == {"x", "y", "z"}
+        assert made["price"].between(goods["price"].min(), goods["price"].max()).all()
+
+
+def test_copies_are_seen(synthesis):
+    """Bound for rows of their own: 5 standard errors of a share of 1000."""
+    train, test, fresh = (
+        pd.DataFrame(np.random.default_rng(seed).normal(size=(1000, 3)))
+        for seed in range(3)
+    )
+    assert synthesis.copies(train, test, train) == 1.0
+    assert synthesis.copies(train, test, test) == 0.0
+    assert abs(synthesis.copies(train, test, fresh) - 0.5) < 5 * 0.5 / np.sqrt(1000)
+
+
+def test_new_rows_are_as_useful_as_what_they_say_of_the_target(synthesis, goods):
+    rng = np.random.default_rng(1)
+    test, shuffled = goods.iloc[:100], goods.assign(price=rng.permutation(goods.price))
+    assert synthesis.usefulness(goods, test, "price", "regression") > 0.9
+    assert synthesis.usefulness(shuffled, test, "price", "regression") < 0.3
+
+
+@pytest.fixture
 def removal(monkeypatch):
     """``benchmarks.removal``."""
     monkeypatch.syspath_prepend(CHECKOUT)

@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from scipy.stats import multivariate_normal, norm
 
 from skvae._engine import copula as module
+from skvae._engine.config import HeadConfig
 from skvae._engine.copula import Copula, fit
+from skvae._engine.heads import Head, Residuals
 
 R = np.array([[1.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 1.0]])
 KNOWN = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=float)
@@ -162,3 +165,30 @@ def test_few_rows_are_held_near_independence():
     found = fit(e, torch.ones(2, 3).double(), torch.ones(2).double())
     off = found[~torch.eye(3, dtype=torch.bool)]
     torch.testing.assert_close(off, torch.full_like(off, 2 / (2 + 6)))
+
+
+@pytest.mark.parametrize("rows", [1, 6])
+def test_residuals_are_put_in_the_place_of_the_cells_that_are_wanted(rows):
+    """A mixture of two columns, a coin and a Gaussian; (d,) for a row or for all."""
+    configs = [
+        HeadConfig("mixture", (3, 0), (0.1, 0.1), 3),
+        HeadConfig("bernoulli", (1,)),
+        HeadConfig("gaussian", (2,), (0.1,)),
+    ]
+    heads = [Head(config, torch.device("cpu"), torch.float64) for config in configs]
+    start = 0
+    for head in heads:
+        head.slices.append(slice(start, start + head.likelihood.n_outputs))
+        start += head.likelihood.n_outputs
+    rng = np.random.default_rng(0)
+    outputs, x, e = (tensor(rng.normal(size=(2, 6, n))) for n in (start, 4, 3))
+    wanted = tensor(rng.random((rows, 3)) < 0.5).double()
+    wanted[0] = tensor([1.0, 0.0, 1.0])
+    tied = Residuals(heads)
+    assert tied.columns.tolist() == [3, 0, 2]
+    put = tied.put(outputs, x, e, wanted)
+    there = wanted.expand(2, 6, 3) > 0
+    torch.testing.assert_close(tied.of(outputs, put)[there], e[there])
+    kept = torch.ones(2, 6, 4, dtype=torch.bool)
+    kept[..., tied.columns] = ~there
+    torch.testing.assert_close(put[kept], x[kept], rtol=0, atol=0)
