@@ -37,8 +37,8 @@ def test_complete_rows_give_their_moments_and_a_row_of_independence():
     found = fit(x)
     np.testing.assert_allclose(found.mean.numpy(), x.mean(axis=0), atol=1e-9)
     expected = np.cov(x.T, ddof=0)
-    expected = np.where(np.eye(3) > 0, expected, expected * 50 / 51)
-    np.testing.assert_allclose(covariance(found), expected, atol=1e-9)
+    expected = (50 * expected + np.eye(3)) / 51
+    np.testing.assert_allclose(covariance(found), expected, atol=1e-4)
 
 
 def test_a_regression_fills_in_where_one_column_has_holes(monkeypatch):
@@ -82,6 +82,18 @@ def test_more_columns_than_rows_have_a_correlation_with_a_root():
     known = (np.random.default_rng(1).random(x.shape) < 0.7).astype(float)
     found = fit(x, known)
     assert np.linalg.eigvalsh(found.correlation.numpy()).min() > 1e-3
+
+
+def test_a_column_of_one_value_or_of_none_has_a_scale():
+    """Such as a table without the rows that are held out may have."""
+    x, known = rows(50), np.ones((50, 3))
+    x[:, 0], known[:, 1] = 0.4, 0.0
+    found = fit(x, known)
+    assert found.mean[0] == pytest.approx(0.4, abs=1e-3)
+    assert found.scale[0] ** 2 == pytest.approx(1 / 51, abs=1e-4)
+    assert found.mean[1] == pytest.approx(0.0, abs=1e-3)
+    assert found.scale[1] == pytest.approx(1.0, abs=1e-3)
+    assert found.log_prob(tensor(x), tensor(known)).isfinite().all()
 
 
 def test_the_density_is_that_of_the_cells_that_are_there():

@@ -18,7 +18,8 @@ from skvae._engine.model import LatentModel
 
 ITERATIONS = 200
 TOLERANCE = 1e-4  # of standardised means, scales and correlations
-# a row of independent cells beside those of the table, so that R has a root
+# a row of independent cells of variance 1 beside those of the table, so that no scale
+# is 0 and R has a root
 SHRINKAGE = 1.0
 
 
@@ -56,7 +57,7 @@ class MultiNormal:
             moments += filled.T @ (weight.unsqueeze(1) * filled)
             moments += (weight.view(-1, 1, 1) * copula.covariance).sum(0)
         moments -= shift.outer(shift)
-        moments += shrinkage * torch.diag(moments.diagonal())
+        moments += shrinkage * torch.diag(self.scale**-2)
         moments /= 1.0 + shrinkage
         growth = moments.diagonal().sqrt()
         return MultiNormal(

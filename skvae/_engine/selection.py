@@ -81,9 +81,9 @@ def normal_in_place(
         for learned, held_out in zip(split.train, index, strict=True)
     ]
     gain = bounds.to(dtype) - torch.stack(densities)
-    if (gain * valid_rows.take(index).weight).sum() > 0:
-        return None
-    return fit(torch.arange(len(rows.packed), device=index.device))
+    if (gain * valid_rows.take(index).weight).sum() <= 0:
+        return fit(torch.arange(len(rows.packed), device=index.device))
+    return None
 
 
 @torch.no_grad()
